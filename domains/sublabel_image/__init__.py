@@ -1,0 +1,12 @@
+"""The image domain: timm backbones, torchvision v2 transforms, and images from files, URLs and Parquet bytes."""
+
+from sublabel._torchvision import ensure_torchvision
+
+ensure_torchvision()
+
+from sublabel_image.backbones import create_backbone  # noqa: E402
+from sublabel_image.domain import ImageDomain  # noqa: E402
+from sublabel_image.reading import read_image  # noqa: E402
+from sublabel_image.transforms import AUGMENTATIONS, evaluation_transform, training_transform  # noqa: E402
+
+__all__ = ["AUGMENTATIONS", "ImageDomain", "create_backbone", "evaluation_transform", "read_image", "training_transform"]

@@ -1,0 +1,53 @@
+"""The image side of `sublabel.domain.Domain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import timm.data
+from torch import Tensor, nn
+
+from sublabel.domain import Domain, Preprocessing
+from sublabel_image.backbones import create_backbone
+from sublabel_image.reading import read_image
+from sublabel_image.transforms import evaluation_transform, training_transform
+
+
+class ImageDomain(Domain):
+    """Still images.
+
+    Args:
+        image_size: Input height and width in pixels; None takes what the backbone was made for.
+    """
+
+    name: ClassVar[str] = "image"
+
+    def __init__(self, image_size: int | None = None) -> None:
+        self.image_size = image_size
+
+    def create_backbone(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> nn.Module:
+        """Any timm model by name: `sublabel_image.create_backbone`."""
+        return create_backbone(name, pretrained=pretrained, weights=weights)
+
+    def preprocessing(self, backbone: nn.Module) -> Preprocessing:
+        """timm's data config of the backbone, at `image_size` where one is given."""
+        size = {} if self.image_size is None else {"input_size": (3, self.image_size, self.image_size)}
+        config = timm.data.resolve_model_data_config(backbone, args=size)
+        return Preprocessing(
+            input_size=config["input_size"],
+            mean=config["mean"],
+            std=config["std"],
+            interpolation=config["interpolation"],
+            crop_fraction=config["crop_pct"],
+        )
+
+    def transform(self, preprocessing: Preprocessing, augmentation: str | None) -> Callable[[Tensor], Tensor]:
+        """One of `sublabel_image.AUGMENTATIONS`, or the test-time transform for None."""
+        if augmentation is None:
+            return evaluation_transform(preprocessing)
+        return training_transform(preprocessing, augmentation)
+
+    def read(self, row: Mapping[str, Any]) -> Tensor:
+        """`sublabel_image.read_image`."""
+        return read_image(row)

@@ -1,0 +1,96 @@
+"""What a medium (images, videos, …) must supply, and how its plug-in package is found.
+
+Sub-Pseudo Labels (SPL) need nothing from the medium but a label pair for each sample, so all of `sublabel` is written
+against this interface; a package that implements it announces itself in the entry point group `sublabel.domains`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from sublabel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ENTRY_POINT_GROUP = "sublabel.domains"
+
+
+class Preprocessing(BaseModel):
+    """How a backbone wants its input; stored in every model card.
+
+    `mean` and `std` are per channel, for inputs scaled to 0–1. The classifier applies them itself, on the device, so that
+    media travel as uint8; whoever takes the bare backbone elsewhere must apply them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_size: tuple[int, ...]
+    """(C, H, W) for images."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    crop_fraction: float = 1.0
+    """Share of the resized short side that the centre crop keeps at test time."""
+
+
+class Domain(ABC):
+    """The medium's side of the library. Instances are small and picklable: worker processes receive them."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def create_backbone(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> nn.Module:
+        """Build a backbone that maps (B, …) inputs to (B, D) float features and has `num_features` = D.
+
+        Args:
+            name: The backbone's name in this domain.
+            pretrained: Load the published weights of that name (may download).
+            weights: A local weights file instead.
+        """
+
+    @abstractmethod
+    def preprocessing(self, backbone: nn.Module) -> Preprocessing:
+        """Say how this backbone wants its input."""
+
+    @abstractmethod
+    def transform(self, preprocessing: Preprocessing, augmentation: str | None) -> Callable[[Tensor], Tensor]:
+        """Make the function from decoded media (uint8) to one input of the preprocessing's size (uint8).
+
+        Args:
+            preprocessing: What the backbone wants.
+            augmentation: The name of a training augmentation, or None for test time.
+        """
+
+    @abstractmethod
+    def read(self, row: Mapping[str, Any]) -> Tensor:
+        """Decode the media of one manifest row to a uint8 tensor.
+
+        Raises:
+            MediaError: The media cannot be read; its `reason` becomes the row's status.
+        """
+
+
+def domain_names() -> list[str]:
+    """The names of the installed domains, sorted."""
+    return sorted(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))
+
+
+def load_domain(name: str) -> Domain:
+    """Find an installed domain by name.
+
+    Raises:
+        ConfigError: No installed package offers that domain.
+    """
+    for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        domain: Domain = entry.load()()
+        return domain
+    raise ConfigError(
+        f"no domain is called {name!r}: installed are {', '.join(domain_names()) or 'none'}; "
+        f"install the extra that brings it, such as `pip install sublabel[{name}]`"
+    )

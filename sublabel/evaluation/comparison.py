@@ -1,0 +1,138 @@
+"""The table that compares pre-trainings, as the paper's: one row each, top-1 and top-5 after fine-tuning."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+
+from sublabel.errors import ConfigError
+from sublabel.evaluation.statistics import paired_difference
+
+
+class RunMetrics(BaseModel):
+    """One fine-tuned model on the test split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    row: str
+    """The pre-training, as the table names it."""
+    seed: int
+    top1: float
+    """Share of test samples, 0–1."""
+    top5: float
+    classes: int | None = None
+    """Pre-training classes; None without weak pre-training."""
+    samples: int | None = None
+    """Weak samples that were pre-trained on, of `pool`."""
+    pool: int | None = None
+
+
+class ComparisonRow(NamedTuple):
+    """One row as text: what every rendering of the table shows."""
+
+    pretraining: str
+    classes: str
+    samples: str
+    top1: str
+    top5: str
+    versus: str
+
+
+class Comparison(BaseModel):
+    """All runs of a study; rows keep the order in which they first appear.
+
+    Args:
+        runs: One entry for each row and seed.
+        baseline: The row that differences are taken to.
+        test_samples: Size of the test split, for the standard error.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: tuple[RunMetrics, ...]
+    baseline: str
+    test_samples: int
+
+    def rows(self) -> list[ComparisonRow]:
+        """The table's rows: means over seeds in percent, and the paired difference in top-1 to the baseline."""
+        return [self._row(name) for name in dict.fromkeys(run.row for run in self.runs)]
+
+    def headings(self) -> ComparisonRow:
+        """The table's column names."""
+        return ComparisonRow("pre-training", "classes", "samples", "top-1", "top-5", f"Δ top-1 to {self.baseline}")
+
+    def notes(self) -> list[str]:
+        """What a reader must know to read the figures."""
+        seeds = len({run.seed for run in self.runs})
+        best = max((run.top1 for run in self.runs), default=0.0)
+        error = 100 * (best * (1 - best) / max(1, self.test_samples)) ** 0.5
+        spread = (
+            "± is the standard deviation over seeds; Δ is paired by seed, with its 95% confidence interval (Student's t)"
+            if seeds > 1
+            else "one seed says nothing about the spread: run more with --seeds before believing a difference"
+        )
+        return [
+            f"{seeds} seed{'s' if seeds > 1 else ''}, {self.test_samples} test samples; "
+            f"the binomial standard error of one top-1 here is about {error:.1f} points",
+            spread,
+        ]
+
+    def to_markdown(self) -> str:
+        """A Markdown table with its notes."""
+        lines = ["| " + " | ".join(self.headings()) + " |", "|---|" + "---:|" * 5]
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows()]
+        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes())]) + "\n"
+
+    def to_rich(self) -> Table:
+        """A table for the terminal."""
+        table = Table(caption="\n".join(self.notes()), caption_justify="left")
+        for index, heading in enumerate(self.headings()):
+            table.add_column(heading, justify="left" if index == 0 else "right")
+        for row in self.rows():
+            table.add_row(*row)
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: every run, and the rows as shown."""
+        return {**self.model_dump(mode="json"), "table": [row._asdict() for row in self.rows()], "notes": self.notes()}
+
+    def _row(self, name: str) -> ComparisonRow:
+        runs = self._by_seed(name)
+        versus = "–"
+        baseline = self._by_seed(self.baseline)
+        if name != self.baseline and baseline:
+            if [run.seed for run in runs] != [run.seed for run in baseline]:
+                raise ConfigError(f"{name!r} and {self.baseline!r} were run on different seeds; run both on the same ones")
+            versus = _difference([run.top1 for run in runs], [run.top1 for run in baseline])
+        return ComparisonRow(
+            pretraining=name,
+            classes=_mean_count(run.classes for run in runs),
+            samples=_mean_count(run.samples for run in runs),
+            top1=_percent([run.top1 for run in runs]),
+            top5=_percent([run.top5 for run in runs]),
+            versus=versus,
+        )
+
+    def _by_seed(self, name: str) -> list[RunMetrics]:
+        return sorted((run for run in self.runs if run.row == name), key=lambda run: run.seed)
+
+
+def _percent(values: list[float]) -> str:
+    mean = f"{100 * statistics.fmean(values):.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
+
+
+def _difference(ours: list[float], baseline: list[float]) -> str:
+    paired = paired_difference(ours, baseline)
+    if paired is None:
+        return f"{100 * (ours[0] - baseline[0]):+.1f}"
+    return f"{100 * paired.mean:+.1f} [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}]"
+
+
+def _mean_count(counts: Iterable[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    return f"{round(statistics.fmean(known)):,}" if known else "–"

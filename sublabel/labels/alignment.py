@@ -1,0 +1,120 @@
+"""Which weak class agrees with which teacher class (ours: the paper's two vocabularies are the same)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Union
+
+import numpy as np
+
+from sublabel.errors import LabelError
+from sublabel.labels._arrays import check_pair
+from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
+
+AlignmentLike = Union["Alignment", Mapping[str, "str | Iterable[str]"], None]
+
+
+class Alignment:
+    """A relation between weak and teacher classes, many-to-many.
+
+    Args:
+        weak_vocabulary: The W weak classes.
+        teacher_vocabulary: The T teacher classes.
+        pairs: (weak id, teacher id) of every two classes that agree.
+
+    Attributes:
+        pairs: int64 (P, 2), sorted, unique.
+
+    Raises:
+        LabelError: An id is outside its vocabulary.
+
+    Example:
+        >>> queries, classes = Vocabulary(["bake cookies", "abseil"]), Vocabulary(["abseiling", "baking"])
+        >>> Alignment.from_mapping({"abseil": "abseiling"}, queries, classes).agrees([0, 1], [1, 0])
+        array([False,  True])
+    """
+
+    def __init__(
+        self,
+        weak_vocabulary: VocabularyLike,
+        teacher_vocabulary: VocabularyLike,
+        pairs: Iterable[tuple[int, int]] | np.ndarray,
+    ) -> None:
+        self.weak_vocabulary = Vocabulary.of(weak_vocabulary)
+        self.teacher_vocabulary = Vocabulary.of(teacher_vocabulary)
+        listed = np.array(list(pairs))
+        if listed.size == 0:
+            listed = np.empty((0, 2), dtype=np.int64)
+        if listed.ndim != 2 or listed.shape[1] != 2:
+            raise LabelError(f"the pairs of an alignment have shape {listed.shape}; expected (P, 2): (weak id, teacher id)")
+        weak, teacher = check_pair(listed[:, 0], listed[:, 1], self.weak_vocabulary, self.teacher_vocabulary)
+        if (listed < 0).any():
+            raise LabelError("an alignment pairs classes; it cannot hold -1 (abstained)")
+        self._cells = np.unique(weak * len(self.teacher_vocabulary) + teacher)
+        self.pairs = np.stack(np.divmod(self._cells, len(self.teacher_vocabulary)), axis=1)
+
+    @classmethod
+    def by_name(cls, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike) -> Alignment:
+        """Classes of equal names agree; there may be none."""
+        weak, teacher = Vocabulary.of(weak_vocabulary), Vocabulary.of(teacher_vocabulary)
+        return cls(weak, teacher, [(label, teacher.index(name)) for label, name in enumerate(weak) if name in teacher])
+
+    @classmethod
+    def from_mapping(
+        cls,
+        mapping: Mapping[str, str | Iterable[str]],
+        weak_vocabulary: VocabularyLike,
+        teacher_vocabulary: VocabularyLike,
+    ) -> Alignment:
+        """Each weak name agrees with one teacher name or with several; names that are left out agree with none.
+
+        Raises:
+            LabelError: A name is in neither vocabulary.
+        """
+        weak, teacher = Vocabulary.of(weak_vocabulary), Vocabulary.of(teacher_vocabulary)
+        pairs = [
+            (weak.index(name), teacher.index(other))
+            for name, others in mapping.items()
+            for other in ([others] if isinstance(others, str) else others)
+        ]
+        return cls(weak, teacher, pairs)
+
+    @classmethod
+    def of(
+        cls, value: AlignmentLike, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike
+    ) -> Alignment:
+        """An alignment of these vocabularies from itself, from a mapping of names, or by equal names for None.
+
+        Raises:
+            LabelError: The alignment is over other vocabularies.
+        """
+        if value is None:
+            return cls.by_name(weak_vocabulary, teacher_vocabulary)
+        if not isinstance(value, Alignment):
+            return cls.from_mapping(value, weak_vocabulary, teacher_vocabulary)
+        weak, teacher = Vocabulary.of(weak_vocabulary), Vocabulary.of(teacher_vocabulary)
+        if (value.weak_vocabulary, value.teacher_vocabulary) != (weak, teacher):
+            raise LabelError(
+                f"the alignment is over {value.weak_vocabulary!r} × {value.teacher_vocabulary!r}, the labels are over "
+                f"{weak!r} × {teacher!r}: build it from the same vocabularies"
+            )
+        return value
+
+    def agrees(self, weak: object, teacher: object) -> np.ndarray:
+        """Whether each pair agrees, bool (N,); False where either abstained (-1).
+
+        Raises:
+            LabelError: The arrays do not fit the vocabularies or each other.
+        """
+        weak_ids, teacher_ids = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
+        aligned = np.isin(weak_ids * len(self.teacher_vocabulary) + teacher_ids, self._cells)
+        return aligned & (weak_ids >= 0) & (teacher_ids >= 0)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        return (
+            f"Alignment({len(self)} pairs of {len(self.weak_vocabulary)} weak × {len(self.teacher_vocabulary)} teacher "
+            "classes)"
+        )

@@ -1,0 +1,341 @@
+"""The comparison, end to end: teacher, predictions, labels, pre-training, fine-tuning, for every strategy and seed.
+
+The loop reads as the paper's method, Sub-Pseudo Labels (SPL): a teacher is trained on the clean target set and looks at
+every weak sample; each strategy turns (weak label, teacher prediction) into classes; a backbone is pre-trained on them,
+fine-tuned on the target set and tested there. The numbers of epochs, rates and schedules are ours: the paper's are not
+published.
+
+Everything lies under one folder, and a stage that has ended is not run again:
+
+    study.json                       the resolved options, and the manifest's fingerprint
+    comparison.json, comparison.md   the table
+    seed0/teacher/                   model, card, metrics: the model without weak pre-training, and the teacher
+    seed0/predictions/               the teacher's pass over the weak split
+    seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from sublabel._torchvision import ensure_torchvision
+
+ensure_torchvision()
+
+import lightning as L  # noqa: E402
+import numpy as np  # noqa: E402
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt  # noqa: E402
+from torch import nn  # noqa: E402
+
+from sublabel.domain import Domain, Preprocessing  # noqa: E402
+from sublabel.errors import ConfigError  # noqa: E402
+from sublabel.evaluation import Comparison, RunMetrics  # noqa: E402
+from sublabel.labels import (  # noqa: E402
+    AgreementFilter,
+    MatchedControl,
+    RawSPL,
+    SPLB,
+    Strategy,
+    TeacherOnly,
+    Vocabulary,
+    WeakOnly,
+)
+from sublabel.tables import Manifest, open_manifest, read_relabeled, relabel_table  # noqa: E402
+from sublabel.teacher import ModuleTeacher, predict_manifest  # noqa: E402
+from sublabel.training import (  # noqa: E402
+    FinetuneModule,
+    LabelDataModule,
+    LabeledDataset,
+    MediaTable,
+    ModelCard,
+    PretrainModule,
+    Schedule,
+    best_precision,
+    load_model,
+    save_model,
+    sgd,
+    warm_start,
+)
+
+
+_log = logging.getLogger(__name__)
+
+BASELINE = "weak-only"
+
+
+def default_strategies(raw: RawSPL | None = None) -> dict[str, Strategy]:
+    """The rows of METHOD's table in its order, then the matched-cardinality control of raw SPL."""
+    raw = raw or RawSPL()
+    return {
+        BASELINE: WeakOnly(),
+        "teacher-only": TeacherOnly(),
+        "agreement": AgreementFilter(),
+        "raw SPL": raw,
+        "SPL-B": SPLB(),
+        "matched control": MatchedControl(of=raw),
+    }
+
+
+class TrainOptions(BaseModel):
+    """One training run. All defaults are ours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: PositiveInt = Field(default=4, description="passes over the data")
+    batch_size: PositiveInt = Field(default=128, description="samples a batch and device")
+    learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate of SGD")
+    weight_decay: float = Field(default=5e-4, ge=0, description="L2 penalty on weights, not on biases and norms")
+    schedule: Schedule = Field(default="cosine", description="learning rate over the steps")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="as in PyTorch's cross-entropy")
+    augmentation: str = Field(default="shift_flip", description="a training augmentation of the domain")
+
+
+class StudyOptions(BaseModel):
+    """What is compared, and how it is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = Field(description="a backbone's name in the domain")
+    pretrained: bool = Field(default=False, description="start from the backbone's published weights")
+    weights: str | None = Field(default=None, description="start from a local weights file")
+    strategies: dict[str, Strategy] = Field(default_factory=default_strategies, description="row name → strategy")
+    seeds: PositiveInt = Field(default=1, description="runs of everything, with seeds 0 to N-1")
+    pretrain: TrainOptions = TrainOptions()
+    finetune: TrainOptions = TrainOptions(epochs=25)
+    precision: Literal["auto"] | str = Field(default="auto", description="Lightning's precision flag")
+    num_workers: int = Field(default=0, ge=0, description="loader processes")
+    cache_bytes: int = Field(default=2_000_000_000, ge=0, description="memory for decoded media of one split")
+    trainer: dict[str, Any] = Field(default_factory=dict, description="further arguments of lightning.Trainer")
+
+
+class Study:
+    """A comparison of strategies on one manifest.
+
+    Args:
+        manifest: A manifest file with the splits `weak`, `target_train` and `target_test`, `weak_label` on the first,
+            `label` on the others.
+        domain: The medium.
+        options: What to compare.
+        out: Folder for all artefacts; an earlier run in it goes on where it stopped.
+
+    Raises:
+        ConfigError: `out` holds a study with other options or another manifest.
+        TableError: The manifest lacks a split or column.
+    """
+
+    def __init__(self, manifest: str | Path, domain: Domain, options: StudyOptions, out: str | Path) -> None:
+        self.domain = domain
+        self.options = options
+        self.out = Path(out)
+        self.manifest = open_manifest(manifest)
+        self.manifest.check()
+        self.manifest.require("weak_label")
+        self.manifest.require("label")
+        self.target_vocabulary = self.manifest.filter(split="target_train").vocabulary("label")
+        self.weak_vocabulary = self.manifest.filter(split="weak").vocabulary("weak_label")
+        self._claim_folder(Path(manifest))
+        self._media = {split: self._open_split(split) for split in ("weak", "target_train", "target_test")}
+        self.precision = best_precision() if options.precision == "auto" else options.precision
+
+    def run(self) -> Comparison:
+        """Run all that has not been run yet, and write the table.
+
+        Returns:
+            The comparison, also in `comparison.json` and `comparison.md`.
+        """
+        runs: list[RunMetrics] = []
+        for seed in range(self.options.seeds):
+            folder = self.out / f"seed{seed}"
+            runs.append(self.train_teacher(folder / "teacher", seed))
+            predictions = self.predict(folder / "teacher", folder / "predictions")
+            for name, strategy in self.options.strategies.items():
+                runs.append(self.run_strategy(name, strategy, predictions, folder / _slug(name), seed))
+        comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=len(self._media["target_test"]))
+        _write_json(self.out / "comparison.json", comparison.to_dict())
+        (self.out / "comparison.md").write_text(comparison.to_markdown(), encoding="utf-8")
+        return comparison
+
+    def train_teacher(self, folder: Path, seed: int) -> RunMetrics:
+        """Train on the target set without weak pre-training: the table's first row, and the teacher."""
+        start = "scratch" if not (self.options.pretrained or self.options.weights) else "initialised"
+        return self._finetune(folder, f"none ({start})", seed, pretrained=None)
+
+    def predict(self, teacher: Path, folder: Path) -> Path:
+        """The teacher's pass over the weak split."""
+        classifier, card = load_model(teacher, domain=self.domain)
+        summary = predict_manifest(
+            self.manifest.filter(split="weak"),
+            ModuleTeacher(classifier, Vocabulary(card.classes)),
+            folder,
+            read=self.domain.read,
+            transform=self.domain.transform(card.preprocessing, None),
+            weak_vocabulary=self.weak_vocabulary,
+            num_workers=self.options.num_workers,
+        )
+        _log.info("%s: %s", folder, summary)
+        return folder
+
+    def run_strategy(self, name: str, strategy: Strategy, predictions: Path, folder: Path, seed: int) -> RunMetrics:
+        """Relabel, pre-train, fine-tune and test with one strategy."""
+        folder.mkdir(parents=True, exist_ok=True)
+        relabeled = folder / "relabeled.parquet"
+        if not relabeled.exists():
+            relabel_table(predictions, relabeled, strategy)
+        sample_ids, labels, space = read_relabeled(relabeled)
+        if space.strategy != strategy.model_dump(mode="json"):
+            raise ConfigError(
+                f"{relabeled} was made by {space.strategy}, and {name!r} is now {strategy!r}: choose another folder, or "
+                f"delete {folder}"
+            )
+        labels = self._media["weak"].join(sample_ids, labels)
+        self._pretrain(folder / "pretrained", labels, space.names, space.fingerprint, seed)
+        metrics = self._finetune(folder / "finetuned", name, seed, pretrained=folder / "pretrained")
+        used = int(np.count_nonzero(labels >= 0))
+        return metrics.model_copy(update={"classes": space.num_classes, "samples": used, "pool": len(labels)})
+
+    def _pretrain(self, folder: Path, labels: np.ndarray, names: tuple[str, ...], space: str, seed: int) -> None:
+        if (folder / "card.json").exists():
+            return
+        backbone, preprocessing = self._new_backbone(seed)
+        module = PretrainModule(backbone, len(names), **self._module_options(self.options.pretrain, preprocessing))
+        self._fit(module, "weak", labels, self.options.pretrain, preprocessing, folder)
+        self._save(folder, module, names, preprocessing, {"label_space": space}, self.options.pretrain, seed)
+
+    def _finetune(self, folder: Path, row: str, seed: int, pretrained: Path | None) -> RunMetrics:
+        stored = folder / "metrics.json"
+        if stored.exists():
+            return RunMetrics.model_validate_json(stored.read_text(encoding="utf-8"))
+        backbone, preprocessing = self._new_backbone(seed)
+        if pretrained is not None:
+            _log.info("%s: warm start: %s", folder, warm_start(backbone, pretrained))
+        names = self.target_vocabulary.names
+        module = FinetuneModule(backbone, len(names), **self._module_options(self.options.finetune, preprocessing))
+        train = self._media["target_train"].labels("label", self.target_vocabulary)
+        self._fit(module, "target_train", train, self.options.finetune, preprocessing, folder)
+        self._save(folder, module, names, preprocessing, {}, self.options.finetune, seed)
+        metrics = self._test(module, preprocessing, row, seed)
+        _log.info("%s: top-1 %.4f", folder, metrics.top1)
+        _write_json(stored, metrics.model_dump(mode="json"))
+        return metrics
+
+    def _new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
+        """The same start for every strategy of a seed, and the same order of batches after it."""
+        L.seed_everything(seed, workers=True, verbose=False)
+        options = self.options
+        backbone = self.domain.create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
+        return backbone, self.domain.preprocessing(backbone)
+
+    def _module_options(self, options: TrainOptions, preprocessing: Preprocessing) -> dict[str, Any]:
+        return {
+            "optimizer": sgd(options.learning_rate, weight_decay=options.weight_decay),
+            "schedule": options.schedule,
+            "label_smoothing": options.label_smoothing,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+        }
+
+    def _fit(
+        self,
+        module: PretrainModule,
+        split: str,
+        labels: np.ndarray,
+        options: TrainOptions,
+        preprocessing: Preprocessing,
+        folder: Path,
+    ) -> None:
+        transform = self.domain.transform(preprocessing, options.augmentation)
+        data = LabelDataModule(
+            LabeledDataset(self._media[split], labels, transform),
+            batch_size=options.batch_size,
+            num_workers=self.options.num_workers,
+        )
+        started = time.perf_counter()
+        self._trainer(max_epochs=options.epochs).fit(module, datamodule=data)
+        _log.info("%s: %d epochs in %.0f s", folder, options.epochs, time.perf_counter() - started)
+
+    def _test(self, module: FinetuneModule, preprocessing: Preprocessing, row: str, seed: int) -> RunMetrics:
+        media = self._media["target_test"]
+        labels = media.labels("label", self.target_vocabulary)
+        data = LabelDataModule(
+            test=LabeledDataset(media, labels, self.domain.transform(preprocessing, None)),
+            batch_size=max(256, self.options.finetune.batch_size),
+            num_workers=self.options.num_workers,
+        )
+        [scores] = self._trainer().test(module, datamodule=data, verbose=False)
+        return RunMetrics(row=row, seed=seed, top1=scores["test/top1"], top5=scores["test/top5"])
+
+    def _trainer(self, **options: Any) -> L.Trainer:
+        quiet = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        return L.Trainer(**{**quiet, "precision": self.precision, **options, **self.options.trainer})
+
+    def _save(
+        self,
+        folder: Path,
+        module: PretrainModule,
+        names: tuple[str, ...],
+        preprocessing: Preprocessing,
+        fingerprints: dict[str, str],
+        options: TrainOptions,
+        seed: int,
+    ) -> None:
+        card = ModelCard(
+            domain=self.domain.name,
+            backbone=self.options.backbone,
+            classes=names,
+            preprocessing=preprocessing,
+            fingerprints={**fingerprints, "manifest": self.manifest_fingerprint},
+            made_by={"seed": seed, "training": options.model_dump(mode="json"), "precision": self.precision},
+        )
+        save_model(folder, module.classifier, card)
+
+    def _open_split(self, split: str) -> MediaTable:
+        spool = self.out / f"{split}.arrow" if "image" in self.manifest.columns else None
+        return MediaTable.from_manifest(
+            self.manifest.filter(split=split), self.domain, spool=spool, cache_bytes=self.options.cache_bytes
+        )
+
+    def _claim_folder(self, manifest: Path) -> None:
+        """Refuse a folder that holds another study; more seeds or strategies may be added to the same one."""
+        self.manifest_fingerprint = _fingerprint(manifest)
+        mine = self.options.model_dump(mode="json", exclude={"seeds", "strategies", "trainer", "num_workers"})
+        mine["manifest"] = self.manifest_fingerprint
+        path = self.out / "study.json"
+        if path.exists():
+            theirs = json.loads(path.read_text(encoding="utf-8"))["same"]
+            changed = [key for key in mine if mine[key] != theirs.get(key)]
+            if changed:
+                raise ConfigError(
+                    f"{self.out} holds a study with another {', '.join(changed)}: choose another --out, or delete it"
+                )
+        self.out.mkdir(parents=True, exist_ok=True)
+        _write_json(path, {"same": mine, "options": self.options.model_dump(mode="json")})
+
+
+def _fingerprint(manifest: Path) -> str:
+    digest = hashlib.sha256()
+    for path in [manifest] if manifest.is_file() else sorted(manifest.rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "_").replace("-", "_")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,41 @@
+"""The three tables in Parquet, read and written in streams: manifest, predictions, relabeled."""
+
+from sublabel.tables.io import TableWriter, iter_batches, read_metadata, versions
+from sublabel.tables.manifest import MANIFEST_SCHEMA, SPLITS, Manifest, open_manifest
+from sublabel.tables.predictions import (
+    PREDICTIONS_SCHEMA,
+    LabelPairs,
+    PredictionsMetadata,
+    iter_pairs,
+    read_predictions_metadata,
+)
+from sublabel.tables.relabeled import (
+    RELABELED_SCHEMA,
+    Relabeled,
+    RelabelSummary,
+    count_pairs,
+    read_relabeled,
+    relabel_table,
+)
+
+__all__ = [
+    "MANIFEST_SCHEMA",
+    "PREDICTIONS_SCHEMA",
+    "RELABELED_SCHEMA",
+    "SPLITS",
+    "LabelPairs",
+    "Manifest",
+    "PredictionsMetadata",
+    "RelabelSummary",
+    "Relabeled",
+    "TableWriter",
+    "count_pairs",
+    "iter_batches",
+    "iter_pairs",
+    "open_manifest",
+    "read_metadata",
+    "read_predictions_metadata",
+    "read_relabeled",
+    "relabel_table",
+    "versions",
+]

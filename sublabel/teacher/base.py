@@ -1,0 +1,89 @@
+"""The teacher's interface: it looks at every sample and says which target class it sees."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sublabel.errors import ConfigError
+from sublabel.labels import Vocabulary
+from sublabel.training.checkpoint import state_fingerprint
+from sublabel.training.classifier import memory_format
+
+
+class TeacherPrediction(NamedTuple):
+    """The k most probable classes of each sample of a batch, most probable first."""
+
+    ids: np.ndarray
+    """int32 (B, k)."""
+    probabilities: np.ndarray
+    """float32 (B, k)."""
+
+
+class Teacher(Protocol):
+    """Anything that classifies a batch. The fingerprint tells predictions of one teacher from those of another."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes that the ids mean."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes when the predictions may."""
+        ...
+
+    def predict(self, inputs: Tensor) -> TeacherPrediction:
+        """Classify inputs (B, …)."""
+        ...
+
+
+class ModuleTeacher:
+    """A trained torch module as a teacher.
+
+    Args:
+        module: Maps inputs (B, …) to logits (B, T); put in evaluation mode.
+        vocabulary: The T classes, in the order of the logits.
+        top_k: How many classes to keep; at most T.
+        device: Where to run; default: the accelerator when there is one, else the CPU.
+
+    Raises:
+        ConfigError: `top_k` < 1.
+    """
+
+    def __init__(
+        self, module: nn.Module, vocabulary: Vocabulary, *, top_k: int = 5, device: torch.device | str | None = None
+    ) -> None:
+        if top_k < 1:
+            raise ConfigError(f"top_k is {top_k}; a teacher must name at least one class")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.module = module.eval().to(self.device)
+        self.vocabulary = vocabulary
+        self.top_k = min(top_k, len(vocabulary))
+        self.fingerprint = hashlib.sha256(
+            f"{state_fingerprint(module)}:{vocabulary.fingerprint}:{self.top_k}".encode()
+        ).hexdigest()
+
+    @torch.inference_mode()
+    def predict(self, inputs: Tensor) -> TeacherPrediction:
+        """Classify a batch.
+
+        Args:
+            inputs: (B, …), as the module takes them.
+
+        Raises:
+            ConfigError: The module returns another number of logits than the vocabulary has names.
+        """
+        inputs = inputs.to(self.device, non_blocking=True)
+        logits = self.module(inputs.contiguous(memory_format=memory_format(inputs)))
+        if logits.shape != (len(inputs), len(self.vocabulary)):
+            raise ConfigError(
+                f"the teacher returned logits of shape {tuple(logits.shape)} for {len(inputs)} inputs and a vocabulary "
+                f"of {len(self.vocabulary)} classes; expected ({len(inputs)}, {len(self.vocabulary)})"
+            )
+        probabilities, ids = logits.float().softmax(-1).topk(self.top_k)
+        return TeacherPrediction(ids.int().cpu().numpy(), probabilities.cpu().numpy())

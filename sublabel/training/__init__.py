@@ -1,0 +1,40 @@
+"""Pre-training and fine-tuning: Lightning modules that also serve a foreign loop, data, model cards, warm starts."""
+
+from sublabel._torchvision import ensure_torchvision
+
+ensure_torchvision()
+
+from sublabel.training.checkpoint import (  # noqa: E402
+    LoadedModel,
+    ModelCard,
+    WarmStartReport,
+    load_model,
+    read_card,
+    save_model,
+    state_fingerprint,
+    warm_start,
+)
+from sublabel.training.classifier import Classifier, best_precision  # noqa: E402
+from sublabel.training.data import LabelDataModule, LabeledDataset, MediaTable  # noqa: E402
+from sublabel.training.modules import FinetuneModule, OptimizerFactory, PretrainModule, Schedule, sgd  # noqa: E402
+
+__all__ = [
+    "Classifier",
+    "FinetuneModule",
+    "LabelDataModule",
+    "LabeledDataset",
+    "LoadedModel",
+    "MediaTable",
+    "ModelCard",
+    "OptimizerFactory",
+    "PretrainModule",
+    "Schedule",
+    "WarmStartReport",
+    "best_precision",
+    "load_model",
+    "read_card",
+    "save_model",
+    "sgd",
+    "state_fingerprint",
+    "warm_start",
+]

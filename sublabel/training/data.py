@@ -1,0 +1,229 @@
+"""Labelled media for training: rows of a manifest, labels joined by `sample_id`, and the data module over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sublabel.domain import Domain
+from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.labels import LabelSpace, Vocabulary
+from sublabel.tables import Manifest, read_relabeled
+
+MEDIA_COLUMNS = ("sample_id", "uri", "image", "start", "end")
+LABEL_COLUMNS = ("weak_label", "label")
+
+
+class MediaTable:
+    """Rows of a manifest with random access to their decoded media.
+
+    Args:
+        rows: Arrow table with `sample_id`, what the domain reads (`uri`, `image`, …) and the label columns.
+        domain: Reads the media; the table pickles with it, so that worker processes can.
+        cache_bytes: Keep decoded media in memory up to this size; 0 decodes at every access. Each worker process has
+            a cache of its own.
+    """
+
+    def __init__(self, rows: pa.Table, domain: Domain, *, cache_bytes: int = 0) -> None:
+        self.rows = rows
+        self.domain = domain
+        self.cache_bytes = cache_bytes
+        self._cache: dict[int, Tensor] = {}
+        self._cached_bytes = 0
+
+    @classmethod
+    def from_manifest(
+        cls,
+        manifest: Manifest,
+        domain: Domain,
+        *,
+        spool: str | Path | None = None,
+        cache_bytes: int = 0,
+    ) -> MediaTable:
+        """Collect the rows of a manifest (filter it by split first).
+
+        Args:
+            manifest: The manifest.
+            domain: Reads the media.
+            spool: A file to stream the rows to and memory-map, for manifests with image bytes that exceed memory.
+            cache_bytes: As for the class.
+
+        Raises:
+            TableError: The manifest has no rows.
+        """
+        columns = [name for name in (*MEDIA_COLUMNS, *LABEL_COLUMNS) if name in manifest.columns]
+        batches = manifest.batches(columns)
+        first = next(batches, None)
+        if first is None:
+            raise TableError(f"{manifest} has no rows: nothing to train or evaluate on; is its `split` column right?")
+        if spool is None:
+            return cls(pa.Table.from_batches([first, *batches]).combine_chunks(), domain, cache_bytes=cache_bytes)
+        with pa.OSFile(str(spool), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+            writer.write_batch(first)
+            for batch in batches:
+                writer.write_batch(batch)
+        return cls(pa.ipc.open_file(pa.memory_map(str(spool))).read_all(), domain, cache_bytes=cache_bytes)
+
+    def __len__(self) -> int:
+        return self.rows.num_rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}, "_cached_bytes": 0}
+
+    def labels(self, column: str, vocabulary: Vocabulary) -> np.ndarray:
+        """Encode a label column by name, int64 (N,), -1 where it is null.
+
+        Raises:
+            TableError: There is no such column.
+            LabelError: A name is not in the vocabulary.
+        """
+        if column not in self.rows.column_names:
+            raise TableError(f"the manifest has no column {column!r}; it has {', '.join(self.rows.column_names)}")
+        return vocabulary.encode(self.rows[column].to_pylist())
+
+    def join(self, sample_ids: pa.Array, labels: np.ndarray) -> np.ndarray:
+        """Bring labels that belong to `sample_ids` into this table's order, int64 (N,).
+
+        Raises:
+            TableError: The two do not hold exactly the same samples.
+        """
+        missing = pc.index_in(sample_ids, value_set=self.rows["sample_id"].combine_chunks()).null_count
+        positions = pc.index_in(self.rows["sample_id"], value_set=sample_ids)
+        if missing or positions.null_count:
+            raise TableError(
+                f"the labels do not belong to this manifest: {positions.null_count} of its {len(self)} samples have no "
+                f"label and {missing} of {len(sample_ids)} labels have no sample; run the teacher pass on this manifest"
+            )
+        return np.asarray(labels, dtype=np.int64)[positions.to_numpy()]
+
+    def read(self, index: int) -> Tensor:
+        """The decoded media of one row, uint8.
+
+        Raises:
+            MediaError: The media cannot be read.
+        """
+        cached = self._cache.get(index)
+        if cached is not None:
+            return cached
+        row = {name: self.rows[name][index].as_py() for name in self.rows.column_names}
+        media = self.domain.read(row)
+        if self._cached_bytes + media.nbytes <= self.cache_bytes:
+            self._cache[index] = media
+            self._cached_bytes += media.nbytes
+        return media
+
+
+class LabeledDataset(Dataset[tuple[Tensor, int]]):
+    """The rows of a media table whose label is not -1, as `(input, label)`.
+
+    Args:
+        media: The media.
+        labels: int64 (N,), one for each row of the table; rows with -1 are left out and counted in `dropped`.
+        transform: From decoded media to an input.
+    """
+
+    def __init__(self, media: MediaTable, labels: np.ndarray, transform: Callable[[Tensor], Tensor]) -> None:
+        if len(labels) != len(media):
+            raise ConfigError(f"got {len(labels)} labels for {len(media)} samples; give one label for each sample")
+        self.media = media
+        self.kept = np.flatnonzero(labels >= 0)
+        self.labels = labels[self.kept]
+        self.dropped = len(labels) - len(self.kept)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        row = int(self.kept[index])
+        try:
+            media = self.media.read(row)
+        except MediaError as error:
+            sample_id = self.media.rows["sample_id"][row].as_py()
+            raise MediaError(
+                f"sample {sample_id!r} cannot be read ({error.reason}); a teacher pass over the manifest lists all such "
+                "samples: drop them from the manifest, or train on a relabeled table, which leaves them out"
+            ) from error
+        return self.transform(media), int(self.labels[index])
+
+
+class LabelDataModule(L.LightningDataModule):
+    """Loaders over labelled datasets; any of the three may be None.
+
+    Args:
+        train: Training samples, shuffled; the last incomplete batch of an epoch is left out.
+        val: Validation samples.
+        test: Test samples.
+        batch_size: Samples a batch (per device).
+        num_workers: Loader processes; 0 loads in the training process.
+    """
+
+    def __init__(
+        self,
+        train: LabeledDataset | None = None,
+        *,
+        val: LabeledDataset | None = None,
+        test: LabeledDataset | None = None,
+        batch_size: int = 128,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if train is not None and len(train) == 0:
+            raise ConfigError(f"no sample is left to train on: all {train.dropped} were dropped by their label (-1)")
+        self.train, self.val, self.test = train, val, test
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+
+    @classmethod
+    def from_tables(
+        cls,
+        manifest: Manifest,
+        relabeled: str | Path,
+        domain: Domain,
+        transform: Callable[[Tensor], Tensor],
+        **options: Any,
+    ) -> tuple[LabelDataModule, LabelSpace]:
+        """Pre-training data: the `weak` split of a manifest with the labels of a relabeled table.
+
+        Returns:
+            The data module, and the label space whose `num_classes` is the width of the head.
+        """
+        media = MediaTable.from_manifest(manifest.filter(split="weak"), domain)
+        sample_ids, labels, space = read_relabeled(relabeled)
+        return cls(LabeledDataset(media, media.join(sample_ids, labels), transform), **options), space
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """Shuffled batches of the training samples."""
+        return self._loader(self.train, train=True)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]] | list[Any]:
+        """The validation samples in order."""
+        return [] if self.val is None else self._loader(self.val)
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """The test samples in order."""
+        return self._loader(self.test)
+
+    def _loader(self, dataset: LabeledDataset | None, *, train: bool = False) -> DataLoader[tuple[Tensor, int]]:
+        if dataset is None:
+            raise ConfigError("this data module was made without that split; give it as `train=`, `val=` or `test=`")
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            shuffle=train,
+            # A last batch of one sample would break batch norm; shuffling leaves out others in the next epoch.
+            drop_last=train and len(dataset) >= self.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+

@@ -1,0 +1,184 @@
+"""Lightning modules for pre-training on a label space and fine-tuning on the target set.
+
+Sub-Pseudo Labels (SPL) change the labels and the width of the head, nothing else, so one module serves every strategy,
+and nothing here is SPL's own: any backbone, any integer labels, and an optimiser factory go in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from sublabel.errors import ConfigError
+from sublabel.training.classifier import Classifier, memory_format
+
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
+Schedule = Literal["cosine", "one_cycle", "constant"]
+
+
+def sgd(
+    learning_rate: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4
+) -> OptimizerFactory:
+    """A factory of SGD with Nesterov momentum, the default optimiser (ours; the paper's is not published)."""
+
+    def make(parameter_groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            parameter_groups, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
+        )
+
+    return make
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Split the trainable parameters in two: weights, and those of one dimension (biases, norms), which do not decay."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trainable if parameter.ndim > 1]},
+        {"params": [parameter for parameter in trainable if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+class PretrainModule(L.LightningModule):
+    """Supervised training of `Classifier(backbone, num_classes)` with cross-entropy.
+
+    A batch is `(inputs, labels)`: inputs (B, C, …) uint8 or normalised float, labels (B,) int64 in 0..K-1.
+
+    Args:
+        backbone: As `Classifier` takes it. It is trained in place; after the fit it is the result.
+        num_classes: Number of pre-training classes K.
+        optimizer: Makes the optimiser from parameter groups; default `sgd()`.
+        schedule: `cosine` (linear warm-up, then half a cosine to zero), `one_cycle`, or `constant`; per step.
+        warmup_fraction: Share of all steps that the cosine's warm-up takes, in [0, 1).
+        label_smoothing: As in `torch.nn.functional.cross_entropy`.
+        channels_last: Put inputs and weights in the channels-last layout.
+        mean: Per channel mean for uint8 inputs.
+        std: Per channel standard deviation, likewise.
+
+    Raises:
+        ConfigError: An option is out of its range.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        schedule: Schedule = "cosine",
+        warmup_fraction: float = 0.05,
+        label_smoothing: float = 0.0,
+        channels_last: bool = True,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if schedule not in ("cosine", "one_cycle", "constant"):
+            raise ConfigError(f"schedule is {schedule!r}; it must be 'cosine', 'one_cycle' or 'constant'")
+        if not 0 <= warmup_fraction < 1:
+            raise ConfigError(f"warmup_fraction is {warmup_fraction}; it must be in [0, 1)")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing is {label_smoothing}; it must be in [0, 1)")
+        self.classifier = Classifier(backbone, num_classes, mean=mean, std=std)
+        self.optimizer_factory = optimizer or sgd()
+        self.schedule = schedule
+        self.warmup_fraction = warmup_fraction
+        self.label_smoothing = label_smoothing
+        self.channels_last = channels_last
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        logits: Tensor = self.classifier(self._laid_out(inputs))
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Mean cross-entropy of one batch."""
+        inputs, labels = batch
+        loss = nn.functional.cross_entropy(self(inputs), labels, label_smoothing=self.label_smoothing)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimiser over `parameter_groups`, and the schedule over the trainer's number of steps."""
+        optimizer = self.optimizer_factory(parameter_groups(self.classifier))
+        if self.schedule == "constant":
+            return {"optimizer": optimizer}
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler: torch.optim.lr_scheduler.LRScheduler
+        if self.schedule == "one_cycle":
+            peaks = [group["lr"] for group in optimizer.param_groups]
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peaks, total_steps=steps)
+        else:
+            scheduler = _warmup_cosine(optimizer, steps, self.warmup_fraction)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_model(self) -> None:
+        """Lay the weights out before the strategy wraps the module."""
+        if not self.channels_last:
+            return
+        for module in self.classifier.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+            elif isinstance(module, nn.Conv3d):
+                module.to(memory_format=torch.channels_last_3d)
+
+    def _laid_out(self, inputs: Tensor) -> Tensor:
+        return inputs.contiguous(memory_format=memory_format(inputs)) if self.channels_last else inputs
+
+
+class FinetuneModule(PretrainModule):
+    """Training on the target set, with top-1 and top-5 accuracy on its validation and test splits.
+
+    Evaluation inputs may carry test-time views, (B, V, C, …): the probabilities of the V views are averaged. Which
+    of the two it is follows from `views`.
+
+    Args:
+        backbone: Fresh, or warm-started with `warm_start`.
+        num_classes: Number of target classes K.
+        views: Number of views V in evaluation batches; None when they have no view axis.
+        **options: As for `PretrainModule`.
+    """
+
+    def __init__(self, backbone: nn.Module, num_classes: int, *, views: int | None = None, **options: Any) -> None:
+        super().__init__(backbone, num_classes, **options)
+        self.views = views
+        # "micro" keeps counts only; "macro" would allocate K² for large K.
+        self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
+        self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Class probabilities (B, K) float32, averaged over views where there are any."""
+        if self.views is None:
+            return self(inputs).float().softmax(-1)
+        flat = self(inputs.flatten(0, 1)).float().softmax(-1)
+        return flat.unflatten(0, inputs.shape[:2]).mean(1)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Update the accuracies with one batch."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Update the accuracies with one batch."""
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+        inputs, labels = batch
+        probabilities = self.probabilities(inputs)
+        for name, metric in (("top1", self.top1), ("top5", self.top5)):
+            metric.update(probabilities, labels)
+            self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, batch_size=len(labels))
+
+
+def _warmup_cosine(
+    optimizer: torch.optim.Optimizer, steps: int, warmup_fraction: float
+) -> torch.optim.lr_scheduler.LRScheduler:
+    warmup = int(steps * warmup_fraction)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup))
+    if warmup == 0:
+        return cosine
+    linear = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [linear, cosine], milestones=[warmup])

@@ -1,0 +1,14 @@
+"""What holds for every test."""
+
+import os
+
+from hypothesis import settings
+
+from sublabel._torchvision import ensure_torchvision
+
+# Tests import torchmetrics and timm as oracles, some of them before anything of ours.
+ensure_torchvision()
+
+# A slow machine is no defect; in CI the examples never change, so that a failure is the change's own.
+settings.register_profile("sublabel", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("sublabel")
