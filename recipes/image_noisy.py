@@ -1,13 +1,15 @@
-"""Noisy images: does pre-training on Sub-Pseudo Labels (SPL) beat the weak labels? The whole comparison on your data.
+"""Noisy images: does pre-training on Sub-Pseudo Labels (SPL) beat the weak labels? The whole comparison.
 
     python recipes/image_noisy.py                                        # scikit-learn's digits, no download
     python recipes/image_noisy.py --preset cifar10n --data DIR           # real human label noise
-    python recipes/image_noisy.py --preset cifar10_pages --data DIR      # the noise of untrimmed videos, on images
-    python recipes/image_noisy.py --preset manifest --data MANIFEST      # yours: Parquet, CSV or JSON Lines
-    python recipes/image_noisy.py --preset folder --data DIR             # yours: DIR/{weak,target_train,target_test}/CLASS/*
+    python recipes/image_noisy.py --preset cifar10_pages --data DIR      # the noise of untrimmed videos, on
+    images python recipes/image_noisy.py --preset manifest --data MANIFEST      # yours: Parquet, CSV or JSON
+    Lines python recipes/image_noisy.py --preset folder --data DIR             # yours:
+    DIR/{weak,target_train,target_test}/CLASS/*
 
-A preset sets defaults and every option overrides them (`--help`, `--print_config`, `--config run.yaml`). What is trained
-in which order is in `sublabel.study`. All hyper-parameters are ours: the paper's are not published.
+A preset sets defaults and every option overrides them (`--help`, `--print_config`, `--config run.yaml`). What
+is trained in which order is in `sublabel.study`. All hyper-parameters are ours: the paper's are not
+published.
 """
 
 from __future__ import annotations
@@ -25,14 +27,14 @@ from jsonargparse import ArgumentParser
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from rich.console import Console
 from rich.logging import RichHandler
-from sublabel_image import ImageDomain
-from sublabel_image.pages import co_occurrence, image_bytes, page_queries, page_sources
 
 from sublabel.errors import ConfigError, SublabelError
 from sublabel.evaluation import Comparison
 from sublabel.labels import RawSPL
 from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
+from sublabel_image import ImageDomain
+from sublabel_image.pages import co_occurrence, image_bytes, page_queries, page_sources
 
 Preset = Literal["digits", "cifar10n", "cifar10_pages", "manifest", "folder"]
 
@@ -62,12 +64,22 @@ class DataOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str | None = Field(None, description="the preset's data: see the top of this file")
-    out: str | None = Field(None, description="folder for all artefacts; default runs/PRESET; a stopped run goes on there")
-    image_size: PositiveInt | None = Field(None, description="input pixels; default: what the backbone was made for")
+    out: str | None = Field(
+        None, description="folder for all artefacts; default runs/PRESET; a stopped run goes on there"
+    )
+    image_size: PositiveInt | None = Field(
+        None, description="input pixels; default: what the backbone was made for"
+    )
     noisy_column: str = Field("worse_label", description="cifar10n: the column with the noisy labels")
-    clean_images: PositiveInt = Field(4000, description="clean target images, the same for each class; the rest is weak")
-    shown: float = Field(0.45, ge=0, le=1, description="pages: probability that a crop shows the page's query")
-    co_occurring: float = Field(0.35, ge=0, le=1, description="pages: probability of a class that co-occurs with it")
+    clean_images: PositiveInt = Field(
+        4000, description="clean target images, the same for each class; the rest is weak"
+    )
+    shown: float = Field(
+        0.45, ge=0, le=1, description="pages: probability that a crop shows the page's query"
+    )
+    co_occurring: float = Field(
+        0.35, ge=0, le=1, description="pages: probability of a class that co-occurs with it"
+    )
     data_seed: int = Field(0, description="of the draws that make the data, the same for all training seeds")
 
 
@@ -103,18 +115,23 @@ def read_digits() -> Images:
 
 
 def read_cifar10(folder: Path) -> tuple[Images, pa.Table]:
-    """CIFAR-10 from `train.parquet` and `test.parquet`: `image` (encoded bytes), `clean_label`, and noisy columns."""
+    """CIFAR-10 from `train.parquet` and `test.parquet`: `image` (bytes), `clean_label`, and noisy columns."""
     train, test = pq.read_table(folder / "train.parquet"), pq.read_table(folder / "test.parquet")
     names = train.schema.metadata[b"class_names"].decode().split("|")
     columns = [side[name] for side in (train, test) for name in ("image", "clean_label")]
     images, labels, test_images, test_labels = columns
-    return Images(images.to_pylist(), labels.to_numpy(), test_images.to_pylist(), test_labels.to_numpy(), names), train
+    return Images(
+        images.to_pylist(), labels.to_numpy(), test_images.to_pylist(), test_labels.to_numpy(), names
+    ), train
 
 
-def write_manifest(path: Path, images: Images, weak: np.ndarray, options: DataOptions, sources: list[str] | None) -> None:
-    """Give `clean_images` training images to the target, class-balanced, and the others, weakly labelled, to the pool.
+def write_manifest(
+    path: Path, images: Images, weak: np.ndarray, options: DataOptions, sources: list[str] | None
+) -> None:
+    """Give `clean_images` training images to the target, class-balanced, and all others to the weak pool.
 
-    The pool keeps its true `label` beside the weak one, for analysis; the study reads it on the target splits alone.
+    The pool keeps its true `label` beside the weak one, for analysis; the study reads it on the target splits
+    alone.
     """
     generator, labels = np.random.default_rng(options.data_seed), images.train_labels
     each = options.clean_images // len(images.names)
@@ -139,7 +156,9 @@ def write_manifest(path: Path, images: Images, weak: np.ndarray, options: DataOp
         writer.write(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
     pool = ~clean
     right = (weak[pool] == labels[pool]).mean()
-    logging.info("%d clean images, %d weak ones (%.0f%% of their labels right)", clean.sum(), pool.sum(), 100 * right)
+    logging.info(
+        "%d clean images, %d weak ones (%.0f%% of their labels right)", clean.sum(), pool.sum(), 100 * right
+    )
 
 
 def prepare_manifest(preset: Preset, options: DataOptions, path: Path) -> Path:
@@ -158,7 +177,9 @@ def prepare_manifest(preset: Preset, options: DataOptions, path: Path) -> Path:
         images, table = read_cifar10(data)
     if preset == "cifar10n":
         if options.noisy_column not in table.column_names:
-            raise ConfigError(f"no column {options.noisy_column!r}; there are {', '.join(table.column_names)}")
+            raise ConfigError(
+                f"no column {options.noisy_column!r}; there are {', '.join(table.column_names)}"
+            )
         write_manifest(path, images, table[options.noisy_column].to_numpy(), options, None)
     else:
         queries = page_queries(
@@ -173,7 +194,7 @@ def prepare_manifest(preset: Preset, options: DataOptions, path: Path) -> Path:
 
 
 def collect_folders(data: Path, path: Path) -> None:
-    """One manifest of the folders weak/, target_train/ and target_test/, each with a folder for each class."""
+    """One manifest of the folders weak/, target_train/ and target_test/, each with a folder a class."""
     with TableWriter(path, MANIFEST_SCHEMA, {}) as writer:
         for split, column in (("weak", "weak_label"), ("target_train", "label"), ("target_test", "label")):
             for batch in open_manifest(data / split, split=split, label_column=column).batches():

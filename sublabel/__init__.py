@@ -1,7 +1,8 @@
-"""sublabel: (weak label, teacher prediction) pairs into pre-training classes, Sub-Pseudo Labels (SPL) among them.
+"""From (weak label, teacher prediction) pairs to pre-training classes, Sub-Pseudo Labels (SPL) among them.
 
-The names below are the label algebra and need numpy and scipy alone. Everything else is imported from its module:
-`sublabel.tables`, `sublabel.sources`, `sublabel.teacher`, `sublabel.training`, `sublabel.evaluation`, `sublabel.study`.
+The names below are the label algebra and need numpy and scipy alone. Everything else is imported from its
+module: `sublabel.tables`, `sublabel.sources`, `sublabel.teacher`, `sublabel.training`, `sublabel.evaluation`,
+    `sublabel.study`.
 """
 
 from importlib import import_module

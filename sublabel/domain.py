@@ -1,7 +1,8 @@
 """What a medium (images, videos, …) must supply, and how its plug-in package is found.
 
-Sub-Pseudo Labels (SPL) need nothing from the medium but a label pair for each sample, so all of `sublabel` is written
-against this interface; a package that implements it announces itself in the entry point group `sublabel.domains`.
+Sub-Pseudo Labels (SPL) need nothing from the medium but a label pair for each sample, so all of `sublabel` is
+written against this interface; a package that implements it announces itself in the entry point group
+`sublabel.domains`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ ENTRY_POINT_GROUP = "sublabel.domains"
 class Preprocessing(BaseModel):
     """How a backbone wants its input; stored in every model card.
 
-    `mean` and `std` are per channel, for inputs scaled to 0–1. The classifier applies them itself, on the device, so that
-    media travel as uint8; whoever takes the bare backbone elsewhere must apply them.
+    `mean` and `std` are per channel, for inputs scaled to 0–1. The classifier applies them itself, on the
+    device, so that media travel as uint8; whoever takes the bare backbone elsewhere must apply them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +46,9 @@ class Domain(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def create_backbone(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> nn.Module:
+    def create_backbone(
+        self, name: str, *, pretrained: bool = False, weights: str | None = None
+    ) -> nn.Module:
         """Build a backbone that maps (B, …) inputs to (B, D) float features and has `num_features` = D.
 
         Args:

@@ -1,16 +1,16 @@
-"""The comparison, end to end: teacher, predictions, labels, pre-training, fine-tuning, for every strategy and seed.
+"""The comparison: teacher, predictions, labels, pre-training, fine-tuning, for every strategy and seed.
 
-The loop reads as the paper's method, Sub-Pseudo Labels (SPL): a teacher is trained on the clean target set and looks at
-every weak sample; each strategy turns (weak label, teacher prediction) into classes; a backbone is pre-trained on them,
-fine-tuned on the target set and tested there. The numbers of epochs, rates and schedules are ours: the paper's are not
-published.
+The loop reads as the paper's method, Sub-Pseudo Labels (SPL): a teacher is trained on the clean target set
+and looks at every weak sample; each strategy turns (weak label, teacher prediction) into classes; a backbone
+is pre-trained on them, fine-tuned on the target set and tested there. The numbers of epochs, rates and
+schedules are ours: the paper's are not published.
 
 Everything lies under one folder, and a stage that has ended is not run again:
 
     study.json                       the resolved options, and the manifest's fingerprint
     comparison.json, comparison.md   the table
-    seed0/teacher/                   model, card, metrics: the model without weak pre-training, and the teacher
-    seed0/predictions/               the teacher's pass over the weak split
+    seed0/teacher/                   model, card, metrics: the model without weak pre-training, and the
+    teacher seed0/predictions/               the teacher's pass over the weak split
     seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json
 """
 
@@ -36,16 +36,16 @@ from sublabel.domain import Domain, Preprocessing  # noqa: E402
 from sublabel.errors import ConfigError  # noqa: E402
 from sublabel.evaluation import Comparison, RunMetrics  # noqa: E402
 from sublabel.labels import (  # noqa: E402
+    SPLB,
     AgreementFilter,
     MatchedControl,
     RawSPL,
-    SPLB,
     Strategy,
     TeacherOnly,
     Vocabulary,
     WeakOnly,
 )
-from sublabel.tables import Manifest, open_manifest, read_relabeled, relabel_table  # noqa: E402
+from sublabel.tables import open_manifest, read_relabeled, relabel_table  # noqa: E402
 from sublabel.teacher import ModuleTeacher, predict_manifest  # noqa: E402
 from sublabel.training import (  # noqa: E402
     FinetuneModule,
@@ -61,7 +61,6 @@ from sublabel.training import (  # noqa: E402
     sgd,
     warm_start,
 )
-
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +88,9 @@ class TrainOptions(BaseModel):
     epochs: PositiveInt = Field(default=4, description="passes over the data")
     batch_size: PositiveInt = Field(default=128, description="samples a batch and device")
     learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate of SGD")
-    weight_decay: float = Field(default=5e-4, ge=0, description="L2 penalty on weights, not on biases and norms")
+    weight_decay: float = Field(
+        default=5e-4, ge=0, description="L2 penalty on weights, not on biases and norms"
+    )
     schedule: Schedule = Field(default="cosine", description="learning rate over the steps")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="as in PyTorch's cross-entropy")
     augmentation: str = Field(default="shift_flip", description="a training augmentation of the domain")
@@ -103,22 +104,26 @@ class StudyOptions(BaseModel):
     backbone: str = Field(description="a backbone's name in the domain")
     pretrained: bool = Field(default=False, description="start from the backbone's published weights")
     weights: str | None = Field(default=None, description="start from a local weights file")
-    strategies: dict[str, Strategy] = Field(default_factory=default_strategies, description="row name → strategy")
+    strategies: dict[str, Strategy] = Field(
+        default_factory=default_strategies, description="row name → strategy"
+    )
     seeds: PositiveInt = Field(default=1, description="runs of everything, with seeds 0 to N-1")
     pretrain: TrainOptions = TrainOptions()
     finetune: TrainOptions = TrainOptions(epochs=25)
     precision: Literal["auto"] | str = Field(default="auto", description="Lightning's precision flag")
     num_workers: int = Field(default=0, ge=0, description="loader processes")
     cache_bytes: int = Field(default=2_000_000_000, ge=0, description="memory for decoded media of one split")
-    trainer: dict[str, Any] = Field(default_factory=dict, description="further arguments of lightning.Trainer")
+    trainer: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of lightning.Trainer"
+    )
 
 
 class Study:
     """A comparison of strategies on one manifest.
 
     Args:
-        manifest: A manifest file with the splits `weak`, `target_train` and `target_test`, `weak_label` on the first,
-            `label` on the others.
+        manifest: A manifest file with the splits `weak`, `target_train` and `target_test`, `weak_label` on
+            the first, `label` on the others.
         domain: The medium.
         options: What to compare.
         out: Folder for all artefacts; an earlier run in it goes on where it stopped.
@@ -155,7 +160,9 @@ class Study:
             predictions = self.predict(folder / "teacher", folder / "predictions")
             for name, strategy in self.options.strategies.items():
                 runs.append(self.run_strategy(name, strategy, predictions, folder / _slug(name), seed))
-        comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=len(self._media["target_test"]))
+        comparison = Comparison(
+            runs=tuple(runs), baseline=BASELINE, test_samples=len(self._media["target_test"])
+        )
         _write_json(self.out / "comparison.json", comparison.to_dict())
         (self.out / "comparison.md").write_text(comparison.to_markdown(), encoding="utf-8")
         return comparison
@@ -180,7 +187,9 @@ class Study:
         _log.info("%s: %s", folder, summary)
         return folder
 
-    def run_strategy(self, name: str, strategy: Strategy, predictions: Path, folder: Path, seed: int) -> RunMetrics:
+    def run_strategy(
+        self, name: str, strategy: Strategy, predictions: Path, folder: Path, seed: int
+    ) -> RunMetrics:
         """Relabel, pre-train, fine-tune and test with one strategy."""
         folder.mkdir(parents=True, exist_ok=True)
         relabeled = folder / "relabeled.parquet"
@@ -189,7 +198,8 @@ class Study:
         sample_ids, labels, space = read_relabeled(relabeled)
         if space.strategy != strategy.model_dump(mode="json"):
             raise ConfigError(
-                f"{relabeled} was made by {space.strategy}, and {name!r} is now {strategy!r}: choose another folder, or "
+                f"{relabeled} was made by {space.strategy}, and {name!r} is now {strategy!r}: choose "
+                "another folder, or "
                 f"delete {folder}"
             )
         labels = self._media["weak"].join(sample_ids, labels)
@@ -198,11 +208,15 @@ class Study:
         used = int(np.count_nonzero(labels >= 0))
         return metrics.model_copy(update={"classes": space.num_classes, "samples": used, "pool": len(labels)})
 
-    def _pretrain(self, folder: Path, labels: np.ndarray, names: tuple[str, ...], space: str, seed: int) -> None:
+    def _pretrain(
+        self, folder: Path, labels: np.ndarray, names: tuple[str, ...], space: str, seed: int
+    ) -> None:
         if (folder / "card.json").exists():
             return
         backbone, preprocessing = self._new_backbone(seed)
-        module = PretrainModule(backbone, len(names), **self._module_options(self.options.pretrain, preprocessing))
+        module = PretrainModule(
+            backbone, len(names), **self._module_options(self.options.pretrain, preprocessing)
+        )
         self._fit(module, "weak", labels, self.options.pretrain, preprocessing, folder)
         self._save(folder, module, names, preprocessing, {"label_space": space}, self.options.pretrain, seed)
 
@@ -214,7 +228,9 @@ class Study:
         if pretrained is not None:
             _log.info("%s: warm start: %s", folder, warm_start(backbone, pretrained))
         names = self.target_vocabulary.names
-        module = FinetuneModule(backbone, len(names), **self._module_options(self.options.finetune, preprocessing))
+        module = FinetuneModule(
+            backbone, len(names), **self._module_options(self.options.finetune, preprocessing)
+        )
         train = self._media["target_train"].labels("label", self.target_vocabulary)
         self._fit(module, "target_train", train, self.options.finetune, preprocessing, folder)
         self._save(folder, module, names, preprocessing, {}, self.options.finetune, seed)
@@ -227,7 +243,9 @@ class Study:
         """The same start for every strategy of a seed, and the same order of batches after it."""
         L.seed_everything(seed, workers=True, verbose=False)
         options = self.options
-        backbone = self.domain.create_backbone(options.backbone, pretrained=options.pretrained, weights=options.weights)
+        backbone = self.domain.create_backbone(
+            options.backbone, pretrained=options.pretrained, weights=options.weights
+        )
         return backbone, self.domain.preprocessing(backbone)
 
     def _module_options(self, options: TrainOptions, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -315,7 +333,8 @@ class Study:
             changed = [key for key in mine if mine[key] != theirs.get(key)]
             if changed:
                 raise ConfigError(
-                    f"{self.out} holds a study with another {', '.join(changed)}: choose another --out, or delete it"
+                    f"{self.out} holds a study with another {', '.join(changed)}: choose another --out, or "
+                    "delete it"
                 )
         self.out.mkdir(parents=True, exist_ok=True)
         _write_json(path, {"same": mine, "options": self.options.model_dump(mode="json")})

@@ -1,4 +1,4 @@
-"""The image domain: timm backbones, torchvision v2 transforms, and images from files, URLs and Parquet bytes."""
+"""The image domain: timm backbones, torchvision v2 transforms, images from files, URLs and Parquet bytes."""
 
 from sublabel._torchvision import ensure_torchvision
 
@@ -9,4 +9,11 @@ from sublabel_image.domain import ImageDomain  # noqa: E402
 from sublabel_image.reading import read_image  # noqa: E402
 from sublabel_image.transforms import AUGMENTATIONS, evaluation_transform, training_transform  # noqa: E402
 
-__all__ = ["AUGMENTATIONS", "ImageDomain", "create_backbone", "evaluation_transform", "read_image", "training_transform"]
+__all__ = [
+    "AUGMENTATIONS",
+    "ImageDomain",
+    "create_backbone",
+    "evaluation_transform",
+    "read_image",
+    "training_transform",
+]

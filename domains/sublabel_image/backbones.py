@@ -1,9 +1,9 @@
-"""Image backbones: every timm model by its name, and a small residual network for images of 8 to 64 pixels."""
+"""Image backbones: every timm model by name, and a small residual network for images of 8 to 64 pixels."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -50,7 +50,11 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
         similar = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
         raise ConfigError(
             f"timm has no model {name!r}"
-            + (f"; did you mean one of {', '.join(similar)}?" if similar else "; `timm.list_models()` names them all")
+            + (
+                f"; did you mean one of {', '.join(similar)}?"
+                if similar
+                else "; `timm.list_models()` names them all"
+            )
         )
     options: dict[str, Any] = {}
     if weights is not None:
@@ -63,7 +67,8 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
         if weights is None:
             raise
         raise ArtifactError(f"{weights} does not fit timm's {name}: {error}") from error
-    # Some models widen their features in a layer before the classifier; the head must match what forward returns.
+    # Some models widen their features in a layer before the classifier; the head must match what forward
+    # returns.
     backbone.num_features = getattr(backbone, "head_hidden_size", backbone.num_features)
     return backbone
 
@@ -77,7 +82,7 @@ def small_resnet10(pretrained: bool = False, **options: Any) -> ResNet:
         **options: Passed to timm's `ResNet`.
     """
     # timm takes the stem's width only with its deep stem, whose three convolutions are then replaced by one.
-    model: ResNet = build_model_with_cfg(
+    model: Any = build_model_with_cfg(
         ResNet,
         "small_resnet10",
         pretrained,
@@ -91,4 +96,4 @@ def small_resnet10(pretrained: bool = False, **options: Any) -> ResNet:
     model.conv1 = nn.Conv2d(options.get("in_chans", 3), 16, kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()
-    return model
+    return cast(ResNet, model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import timm.data
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from sublabel.domain import Domain, Preprocessing
@@ -26,14 +26,16 @@ class ImageDomain(Domain):
     def __init__(self, image_size: int | None = None) -> None:
         self.image_size = image_size
 
-    def create_backbone(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> nn.Module:
+    def create_backbone(
+        self, name: str, *, pretrained: bool = False, weights: str | None = None
+    ) -> nn.Module:
         """Any timm model by name: `sublabel_image.create_backbone`."""
         return create_backbone(name, pretrained=pretrained, weights=weights)
 
     def preprocessing(self, backbone: nn.Module) -> Preprocessing:
-        """timm's data config of the backbone, at `image_size` where one is given."""
+        """Timm's data config of the backbone, at `image_size` where one is given."""
         size = {} if self.image_size is None else {"input_size": (3, self.image_size, self.image_size)}
-        config = timm.data.resolve_model_data_config(backbone, args=size)
+        config = resolve_model_data_config(backbone, args=size)
         return Preprocessing(
             input_size=config["input_size"],
             mean=config["mean"],

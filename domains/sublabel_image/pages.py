@@ -1,8 +1,10 @@
 """Image data with the noise of untrimmed videos: crops of a page inherit the query that found it (ours).
 
-An untrimmed video that was found by a query shows the query's action in a part of its clips, actions that co-occur with
-it in others, and anything at all in the rest; every clip inherits the query as its weak label. A page of images does the
-same: it was found by a query, and each of its crops shows some class. `page_queries` gives every image of a labelled
+An untrimmed video that was found by a query shows the query's action in a part of its clips, actions that
+co-occur with it in others, and anything at all in the rest; every clip inherits the query as its weak label.
+A page of images does the
+same: it was found by a query, and each of its crops shows some class. `page_queries` gives every image of a
+    labelled
 set the query of a page that it could have been cut from.
 """
 
@@ -34,7 +36,9 @@ def co_occurrence(num_classes: int, *, partners: Sequence[float] = (0.6, 0.4)) -
                [1., 0., 0.]])
     """
     if len(partners) >= num_classes or not np.isclose(sum(partners), 1):
-        raise ConfigError(f"got partners {tuple(partners)} for {num_classes} classes; need fewer of them, summing to 1")
+        raise ConfigError(
+            f"got partners {tuple(partners)} for {num_classes} classes; need fewer of them, summing to 1"
+        )
     matrix = np.zeros((num_classes, num_classes))
     for step, weight in enumerate(partners, start=1):
         matrix[np.arange(num_classes), (np.arange(num_classes) + step) % num_classes] = weight
@@ -46,9 +50,9 @@ def page_queries(
 ) -> np.ndarray:
     """Draw for each image the query of the page that it is a crop of.
 
-    Given its query q, a crop shows q with probability `shown`, a class that co-occurs with q (row q of the matrix) with
-    probability `co_occurring`, and otherwise any of the K classes alike, q included. The images and their classes are
-    given, so the query is drawn from the posterior under equally frequent queries.
+    Given its query q, a crop shows q with probability `shown`, a class that co-occurs with q (row q of the
+    matrix) with probability `co_occurring`, and otherwise any of the K classes alike, q included. The images
+    and their classes are given, so the query is drawn from the posterior under equally frequent queries.
 
     Args:
         labels: The class that each image shows, int (N,), in 0..K-1.
@@ -65,14 +69,21 @@ def page_queries(
     """
     num_classes = len(matrix)
     if not (0 <= shown <= 1 and 0 <= co_occurring <= 1 - shown):
-        raise ConfigError(f"shown is {shown} and co_occurring {co_occurring}; they must be at least 0 and sum to at most 1")
+        raise ConfigError(
+            f"shown is {shown} and co_occurring {co_occurring}; they must be at least 0 and sum to at most 1"
+        )
     if matrix.shape != (num_classes, num_classes) or not np.allclose(matrix.sum(1), 1):
-        raise ConfigError(f"the co-occurrence matrix has shape {matrix.shape}; it must be (K, K) with rows that sum to 1")
-    given_query = shown * np.eye(num_classes) + co_occurring * matrix + (1 - shown - co_occurring) / num_classes
+        raise ConfigError(
+            f"the co-occurrence matrix has shape {matrix.shape}; it must be (K, K) with rows that sum to 1"
+        )
+    given_query = (
+        shown * np.eye(num_classes) + co_occurring * matrix + (1 - shown - co_occurring) / num_classes
+    )
     posterior = given_query / given_query.sum(0)
     cumulative = posterior.cumsum(0)
     draws = np.random.default_rng(seed).random(len(labels))
-    return np.minimum((draws[None, :] > cumulative[:, labels]).sum(0), num_classes - 1)
+    queries: np.ndarray = np.minimum((draws[None, :] > cumulative[:, labels]).sum(0), num_classes - 1)
+    return queries
 
 
 def page_sources(queries: np.ndarray, *, crops_per_page: int = 8, seed: int = 0) -> list[str]:
@@ -93,4 +104,3 @@ def image_bytes(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
-

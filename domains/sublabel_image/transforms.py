@@ -13,22 +13,26 @@ from torchvision.transforms import InterpolationMode, v2
 from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
 
+Transform = Callable[[Tensor], Tensor]
+
 AUGMENTATIONS = {
-    "shift": "pad by an eighth and crop back, for small images in which left and right matter, such as digits",
+    "shift": "pad by an eighth and crop back, for small images whose left and right matter, such as digits",
     "shift_flip": "shift, and flip from left to right",
     "resized_crop_flip": "a random part of the image at the input size, flipped from left to right",
     "randaugment": "resized_crop_flip, then RandAugment",
 }
 
 
-def evaluation_transform(preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
+def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     """Resize the short side to the input size over `crop_fraction`, and crop the centre."""
     _, height, width = preprocessing.input_size
     short_side = round(min(height, width) / preprocessing.crop_fraction)
-    return v2.Compose([v2.Resize(short_side, _interpolation(preprocessing)), v2.CenterCrop((height, width))])
+    resize = v2.Resize(short_side, _interpolation(preprocessing))
+    transform: Transform = v2.Compose([resize, v2.CenterCrop((height, width))])
+    return transform
 
 
-def training_transform(preprocessing: Preprocessing, augmentation: str) -> Callable[[Tensor], Tensor]:
+def training_transform(preprocessing: Preprocessing, augmentation: str) -> Transform:
     """Make one of the `AUGMENTATIONS`.
 
     Raises:
@@ -39,7 +43,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: str) -> Calla
     _, height, width = preprocessing.input_size
     size, interpolation = (height, width), _interpolation(preprocessing)
     if augmentation.startswith("shift"):
-        steps: list[Callable[[Tensor], Tensor]] = [
+        steps: list[Transform] = [
             evaluation_transform(preprocessing),
             v2.RandomCrop(size, padding=(max(1, width // 8), max(1, height // 8))),
         ]
@@ -49,7 +53,8 @@ def training_transform(preprocessing: Preprocessing, augmentation: str) -> Calla
         steps.append(v2.RandomHorizontalFlip())
     if augmentation == "randaugment":
         steps.append(v2.RandAugment())
-    return v2.Compose(steps)
+    transform: Transform = v2.Compose(steps)
+    return transform
 
 
 def _interpolation(preprocessing: Preprocessing) -> InterpolationMode:

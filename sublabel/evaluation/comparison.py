@@ -58,12 +58,14 @@ class Comparison(BaseModel):
     test_samples: int
 
     def rows(self) -> list[ComparisonRow]:
-        """The table's rows: means over seeds in percent, and the paired difference in top-1 to the baseline."""
+        """The rows: means over seeds in percent, and the paired difference in top-1 to the baseline."""
         return [self._row(name) for name in dict.fromkeys(run.row for run in self.runs)]
 
     def headings(self) -> ComparisonRow:
         """The table's column names."""
-        return ComparisonRow("pre-training", "classes", "samples", "top-1", "top-5", f"Δ top-1 to {self.baseline}")
+        return ComparisonRow(
+            "pre-training", "classes", "samples", "top-1", "top-5", f"Δ top-1 to {self.baseline}"
+        )
 
     def notes(self) -> list[str]:
         """What a reader must know to read the figures."""
@@ -71,7 +73,8 @@ class Comparison(BaseModel):
         best = max((run.top1 for run in self.runs), default=0.0)
         error = 100 * (best * (1 - best) / max(1, self.test_samples)) ** 0.5
         spread = (
-            "± is the standard deviation over seeds; Δ is paired by seed, with its 95% confidence interval (Student's t)"
+            "± is the standard deviation over seeds; Δ is paired by seed, with its 95% confidence interval "
+            "(Student's t)"
             if seeds > 1
             else "one seed says nothing about the spread: run more with --seeds before believing a difference"
         )
@@ -98,7 +101,11 @@ class Comparison(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: every run, and the rows as shown."""
-        return {**self.model_dump(mode="json"), "table": [row._asdict() for row in self.rows()], "notes": self.notes()}
+        return {
+            **self.model_dump(mode="json"),
+            "table": [row._asdict() for row in self.rows()],
+            "notes": self.notes(),
+        }
 
     def _row(self, name: str) -> ComparisonRow:
         runs = self._by_seed(name)
@@ -106,7 +113,9 @@ class Comparison(BaseModel):
         baseline = self._by_seed(self.baseline)
         if name != self.baseline and baseline:
             if [run.seed for run in runs] != [run.seed for run in baseline]:
-                raise ConfigError(f"{name!r} and {self.baseline!r} were run on different seeds; run both on the same ones")
+                raise ConfigError(
+                    f"{name!r} and {self.baseline!r} were run on different seeds; run both on the same ones"
+                )
             versus = _difference([run.top1 for run in runs], [run.top1 for run in baseline])
         return ComparisonRow(
             pretraining=name,

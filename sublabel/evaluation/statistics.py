@@ -40,7 +40,9 @@ def paired_difference(
         0.0133...
     """
     if len(ours) != len(baseline):
-        raise ConfigError(f"got {len(ours)} and {len(baseline)} figures; a paired difference needs the same seeds in both")
+        raise ConfigError(
+            f"got {len(ours)} and {len(baseline)} figures; a paired difference needs the same seeds in both"
+        )
     if len(ours) < 2:
         return None
     differences = np.asarray(ours, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)

@@ -29,7 +29,8 @@ def check_labels(values: Any, vocabulary: Vocabulary, name: str) -> np.ndarray:
         return np.empty(0, dtype=np.int64)
     if labels.dtype.kind not in "iu":
         raise LabelError(
-            f"{name} labels have dtype {labels.dtype}; expected integers, with -1 where there is no label: cast them "
+            f"{name} labels have dtype {labels.dtype}; expected integers, with -1 where there is no label: "
+            "cast them "
             "yourself once you know that nothing is lost, or encode names with Vocabulary.encode"
         )
     if labels.ndim != 1:
@@ -38,7 +39,8 @@ def check_labels(values: Any, vocabulary: Vocabulary, name: str) -> np.ndarray:
     if low < -1 or high >= len(vocabulary):
         position = int(np.flatnonzero((labels < -1) | (labels >= len(vocabulary)))[0])
         raise LabelError(
-            f"{name} label {labels[position]} at position {position} is outside the vocabulary of {len(vocabulary)} "
+            f"{name} label {labels[position]} at position {position} is outside the vocabulary of "
+            f"{len(vocabulary)} "
             f"classes (0–{len(vocabulary) - 1}; -1 abstains); did you build it from another manifest?"
         )
     return labels.astype(np.int64, copy=False)
@@ -56,7 +58,8 @@ def check_pair(
     teacher = check_labels(teacher, teacher_vocabulary, "teacher")
     if len(weak) != len(teacher):
         raise LabelError(
-            f"got {len(weak)} weak labels and {len(teacher)} teacher predictions; expected one of each for every sample: "
+            f"got {len(weak)} weak labels and {len(teacher)} teacher predictions; expected one of each for "
+            "every sample: "
             "join them on their sample ids first"
         )
     return weak, teacher

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` that takes its place when the block ends, and goes away when it fails."""
+    """Open a temporary file that takes the place of `path` when the block ends, and goes when it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

@@ -20,9 +20,10 @@ def uniform_from_ids(sample_ids: np.ndarray, seed: int) -> np.ndarray:
     characters = text.view(np.uint32).reshape(len(text), -1)
     state = _mix(np.full(len(text), seed & _MASK, dtype=np.uint64))
     for column in characters.T:
-        # NumPy pads to the longest string of the array; skipping the padding makes the hash independent of its neighbours.
+        # NumPy pads to the longest string of the array; skipping the padding makes the hash independent of
+        # its neighbours.
         state = np.where(column != 0, _mix(state ^ column.astype(np.uint64)), state)
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.asarray((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
@@ -30,4 +31,5 @@ def _mix(state: np.ndarray) -> np.ndarray:
     state = state + np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    mixed: np.ndarray = state ^ (state >> np.uint64(31))
+    return mixed

@@ -46,7 +46,9 @@ class Alignment:
         if listed.size == 0:
             listed = np.empty((0, 2), dtype=np.int64)
         if listed.ndim != 2 or listed.shape[1] != 2:
-            raise LabelError(f"the pairs of an alignment have shape {listed.shape}; expected (P, 2): (weak id, teacher id)")
+            raise LabelError(
+                f"the pairs of an alignment have shape {listed.shape}; expected (P, 2): (weak id, teacher id)"
+            )
         weak, teacher = check_pair(listed[:, 0], listed[:, 1], self.weak_vocabulary, self.teacher_vocabulary)
         if (listed < 0).any():
             raise LabelError("an alignment pairs classes; it cannot hold -1 (abstained)")
@@ -57,7 +59,11 @@ class Alignment:
     def by_name(cls, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike) -> Alignment:
         """Classes of equal names agree; there may be none."""
         weak, teacher = Vocabulary.of(weak_vocabulary), Vocabulary.of(teacher_vocabulary)
-        return cls(weak, teacher, [(label, teacher.index(name)) for label, name in enumerate(weak) if name in teacher])
+        return cls(
+            weak,
+            teacher,
+            [(label, teacher.index(name)) for label, name in enumerate(weak) if name in teacher],
+        )
 
     @classmethod
     def from_mapping(
@@ -66,7 +72,7 @@ class Alignment:
         weak_vocabulary: VocabularyLike,
         teacher_vocabulary: VocabularyLike,
     ) -> Alignment:
-        """Each weak name agrees with one teacher name or with several; names that are left out agree with none.
+        """Each weak name agrees with one teacher name or with several; those left out agree with none.
 
         Raises:
             LabelError: A name is in neither vocabulary.
@@ -83,7 +89,7 @@ class Alignment:
     def of(
         cls, value: AlignmentLike, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike
     ) -> Alignment:
-        """An alignment of these vocabularies from itself, from a mapping of names, or by equal names for None.
+        """An alignment of these vocabularies: itself, from a mapping of names, or by equal names for None.
 
         Raises:
             LabelError: The alignment is over other vocabularies.
@@ -95,7 +101,8 @@ class Alignment:
         weak, teacher = Vocabulary.of(weak_vocabulary), Vocabulary.of(teacher_vocabulary)
         if (value.weak_vocabulary, value.teacher_vocabulary) != (weak, teacher):
             raise LabelError(
-                f"the alignment is over {value.weak_vocabulary!r} × {value.teacher_vocabulary!r}, the labels are over "
+                f"the alignment is over {value.weak_vocabulary!r} × {value.teacher_vocabulary!r}, the "
+                "labels are over "
                 f"{weak!r} × {teacher!r}: build it from the same vocabularies"
             )
         return value
@@ -115,6 +122,7 @@ class Alignment:
 
     def __repr__(self) -> str:
         return (
-            f"Alignment({len(self)} pairs of {len(self.weak_vocabulary)} weak × {len(self.teacher_vocabulary)} teacher "
+            f"Alignment({len(self)} pairs of {len(self.weak_vocabulary)} weak × "
+            f"{len(self.teacher_vocabulary)} teacher "
             "classes)"
         )

@@ -37,12 +37,14 @@ class ConfusionMatrix:
         (3, 1)
     """
 
-    def __init__(self, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike | None = None) -> None:
+    def __init__(
+        self, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike | None = None
+    ) -> None:
         self.weak_vocabulary = Vocabulary.of(weak_vocabulary)
         self.teacher_vocabulary = (
             self.weak_vocabulary if teacher_vocabulary is None else Vocabulary.of(teacher_vocabulary)
         )
-        self.counts = sparse.csr_array(self.shape, dtype=np.int64)
+        self.counts: Any = sparse.csr_array(self.shape, dtype=np.int64)
         self.abstained = 0
 
     @classmethod
@@ -99,9 +101,8 @@ class ConfusionMatrix:
             counts = dense[present]
         else:
             present, counts = np.unique(cells, return_counts=True)
-        chunk = sparse.csr_array(
-            (counts.astype(np.int64), (present // width, present % width)), shape=self.shape, dtype=np.int64
-        )
+        entries: Any = (counts.astype(np.int64), (present // width, present % width))
+        chunk = sparse.csr_array(entries, shape=self.shape)
         self._add(chunk, len(weak) - len(cells))
 
     def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
@@ -115,7 +116,8 @@ class ConfusionMatrix:
             theirs: Vocabulary = getattr(other, f"{axis}_vocabulary")
             if mine != theirs:
                 raise LabelError(
-                    f"cannot merge confusion matrices over different {axis} vocabularies ({mine!r} and {theirs!r}): "
+                    f"cannot merge confusion matrices over different {axis} vocabularies ({mine!r} and "
+                    f"{theirs!r}): "
                     "count both with the same one"
                 )
         merged = ConfusionMatrix(self.weak_vocabulary, self.teacher_vocabulary)
@@ -123,7 +125,7 @@ class ConfusionMatrix:
         merged._add(other.counts, other.abstained)
         return merged
 
-    def _add(self, counts: sparse.csr_array, abstained: int) -> None:
+    def _add(self, counts: Any, abstained: int) -> None:
         summed = sparse.csr_array(self.counts + counts)
         summed.sum_duplicates()
         self.counts = summed
@@ -160,9 +162,13 @@ class ConfusionMatrix:
                 header = json.loads(arrays["header"].tobytes())
                 confusion = cls(header["weak"], header["teacher"])
                 entries = (arrays["count"], (arrays["weak"], arrays["teacher"]))
-                confusion._add(sparse.csr_array(entries, shape=confusion.shape, dtype=np.int64), header["abstained"])
+                confusion._add(
+                    sparse.csr_array(entries, shape=confusion.shape, dtype=np.int64), header["abstained"]
+                )
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise LabelError(f"{path} is not a confusion matrix that sublabel wrote, or it is damaged: {error}") from error
+            raise LabelError(
+                f"{path} is not a confusion matrix that sublabel wrote, or it is damaged: {error}"
+            ) from error
         return confusion
 
     def __eq__(self, other: object) -> bool:
@@ -172,7 +178,8 @@ class ConfusionMatrix:
             self.weak_vocabulary == other.weak_vocabulary
             and self.teacher_vocabulary == other.teacher_vocabulary
             and self.abstained == other.abstained
-            and (self.counts != other.counts).nnz == 0
+            and self.counts.shape == other.counts.shape
+            and abs(self.counts - other.counts).nnz == 0
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -180,6 +187,7 @@ class ConfusionMatrix:
     def __repr__(self) -> str:
         rows, columns = self.shape
         return (
-            f"ConfusionMatrix([weak, teacher] = {rows} × {columns}, {self.total} samples in {self.counts.nnz} cells, "
+            f"ConfusionMatrix([weak, teacher] = {rows} × {columns}, {self.total} samples in "
+            f"{self.counts.nnz} cells, "
             f"{self.abstained} abstained)"
         )

@@ -1,4 +1,4 @@
-"""The frozen result of a strategy: for every (weak, teacher) cell a class or -1, and for every class a name and size."""
+"""The frozen result of a strategy: a class or -1 for every (weak, teacher) cell; every class has a name."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ class ClassDescription:
 class LabelSpace:
     """A map from (weak, teacher) cells to dense class ids 0..K-1, or -1 for dropped.
 
-    Stored as one default for each row and column and a sorted list of cells that differ, so that large vocabularies stay
-    small. A cell's label is its own entry if it has one, else its row's default, else (-1 there) its column's.
+    Stored as one default for each row and column and a sorted list of cells that differ, so that large
+    vocabularies stay small. A cell's label is its own entry if it has one, else its row's default, else (-1
+    there) its column's.
 
     Strategies make spaces; users call `assign`.
     """
@@ -112,7 +113,9 @@ class LabelSpace:
             LabelError: The label is not in 0..K-1.
         """
         if not 0 <= label < len(self):
-            raise LabelError(f"label {label} is outside this space of {len(self)} classes (0–{len(self) - 1})")
+            raise LabelError(
+                f"label {label} is outside this space of {len(self)} classes (0–{len(self) - 1})"
+            )
         entry = self.classes[label]
         return ClassDescription(
             label=int(label),
@@ -144,7 +147,9 @@ class LabelSpace:
             return labels
         if sample_ids is None or len(sample_ids) != len(labels):
             got = "none" if sample_ids is None else str(len(sample_ids))
-            raise LabelError(f"a matched control draws by sample id: got {got} for {len(labels)} samples; pass sample_ids")
+            raise LabelError(
+                f"a matched control draws by sample id: got {got} for {len(labels)} samples; pass sample_ids"
+            )
         return self._shuffle_disagreed(labels, sample_ids, self.control_seed)
 
     def _look_up(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
@@ -152,7 +157,8 @@ class LabelSpace:
         cells = np.maximum(weak, 0) * width + np.maximum(teacher, 0)
         if len(self.weak_vocabulary) * width <= DENSE_CELLS:
             table: np.ndarray = self._cached("table", self._dense)
-            return table[cells]
+            found: np.ndarray = table[cells]
+            return found
         labels = self._default_labels(np.maximum(weak, 0), np.maximum(teacher, 0))
         if len(self.cells):
             position = np.minimum(np.searchsorted(self.cells, cells), len(self.cells) - 1)
@@ -162,7 +168,8 @@ class LabelSpace:
 
     def _default_labels(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
         rows = self.row_default[weak]
-        return np.where(rows >= 0, rows, self.column_default[teacher])
+        labels: np.ndarray = np.where(rows >= 0, rows, self.column_default[teacher])
+        return labels
 
     def _dense(self) -> np.ndarray:
         weak, teacher = np.indices((len(self.weak_vocabulary), len(self.teacher_vocabulary)))
@@ -177,13 +184,17 @@ class LabelSpace:
         first, last = start[labels[moved]], stop[labels[moved]]
         before = np.where(first > 0, cumulative[first - 1], 0)
         draws = uniform_from_ids(np.asarray(sample_ids)[moved], seed)
-        # Within a row the classes lie side by side on the cumulative sizes: draw a point, look up whose it is.
+        # Within a row the classes lie side by side on the cumulative sizes: draw a point, look up whose it
+        # is.
         points = before + np.floor(draws * (cumulative[last - 1] - before)).astype(np.int64)
         labels[moved] = members[np.searchsorted(cumulative, points, side="right")]
         return labels
 
     def _disagreed_by_row(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        rows = np.array([entry.weak if entry.kind in ("disagreed", "other") else -1 for entry in self.classes], dtype=np.int64)
+        rows = np.array(
+            [entry.weak if entry.kind in ("disagreed", "other") else -1 for entry in self.classes],
+            dtype=np.int64,
+        )
         members = np.flatnonzero(rows >= 0)
         members = members[np.argsort(rows[members], kind="stable")]
         sorted_rows = rows[members]
@@ -210,7 +221,8 @@ class LabelSpace:
         ):
             if mine != theirs:
                 raise LabelError(
-                    f"this label space is over the {axis} vocabulary {mine!r}, the labels are over {theirs!r}: fit the "
+                    f"this label space is over the {axis} vocabulary {mine!r}, the labels are over "
+                    f"{theirs!r}: fit the "
                     "strategy on a confusion matrix of the same vocabularies"
                 )
 
@@ -251,13 +263,19 @@ class LabelSpace:
         except ValueError as error:
             raise LabelError(f"not a label space: the text is not JSON ({error})") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise LabelError(f"not a label space: expected JSON with format {FORMAT!r}; was it saved by LabelSpace.save?")
+            raise LabelError(
+                f"not a label space: expected JSON with format {FORMAT!r}; was it saved by LabelSpace.save?"
+            )
         if content.get("version") != VERSION:
-            raise LabelError(f"the label space has format version {content.get('version')}; this release reads {VERSION}")
+            raise LabelError(
+                f"the label space has format version {content.get('version')}; this release reads {VERSION}"
+            )
         stored = content.pop("fingerprint", None)
         if _digest(content) != stored:
-            raise LabelError("the label space does not match its own fingerprint: the file was edited or damaged")
-        arrays = {
+            raise LabelError(
+                "the label space does not match its own fingerprint: the file was edited or damaged"
+            )
+        arrays: dict[str, Any] = {
             name: np.array(content[name], dtype=np.int64)
             for name in ("row_default", "column_default", "cells", "cell_labels")
         }
@@ -295,7 +313,8 @@ class LabelSpace:
 
     def __repr__(self) -> str:
         return (
-            f"LabelSpace({self.strategy['kind']}: {len(self)} classes over {len(self.weak_vocabulary)} weak × "
+            f"LabelSpace({self.strategy['kind']}: {len(self)} classes over {len(self.weak_vocabulary)} weak "
+            "× "
             f"{len(self.teacher_vocabulary)} teacher)"
         )
 

@@ -1,7 +1,8 @@
-"""How cells become classes: the paper's label spaces, Sub-Pseudo Labels (SPL) among them, and a control of ours.
+"""How cells become classes: the paper's spaces, Sub-Pseudo Labels (SPL) among them, and a control of ours.
 
-Every strategy is a frozen options model; `fit` turns counts into a `LabelSpace`. Classes come in the order of the weak
-vocabulary and, within a weak class, as each strategy says; so ids are dense and the same on every machine.
+Every strategy is a frozen options model; `fit` turns counts into a `LabelSpace`. Classes come in the order of
+the weak vocabulary and, within a weak class, as each strategy says; so ids are dense and the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from dataclasses import replace
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -29,8 +30,8 @@ class _Strategy(BaseModel, ABC):
 
         Args:
             confusion: Counts over all samples.
-            alignment: Which weak class agrees with which teacher class: an `Alignment`, a mapping of names, or None for
-                equal names.
+            alignment: Which weak class agrees with which teacher class: an `Alignment`, a mapping of names,
+                or None for equal names.
 
         Returns:
             The space; cells that were empty in `confusion` follow the policy of the strategy.
@@ -72,9 +73,10 @@ class WeakOnly(_Strategy):
 
     def fit(self, confusion: ConfusionMatrix, alignment: AlignmentLike = None) -> LabelSpace:
         """One class for each weak name. The alignment plays no part."""
-        sizes = confusion.counts.sum(axis=1)
+        sizes: np.ndarray = confusion.counts.sum(axis=1)
         classes = [
-            SubLabel(name, "weak", int(sizes[label]), weak=label) for label, name in enumerate(confusion.weak_vocabulary)
+            SubLabel(name, "weak", int(sizes[label]), weak=label)
+            for label, name in enumerate(confusion.weak_vocabulary)
         ]
         return self._space(confusion, classes, row_default=np.arange(len(classes)))
 
@@ -89,7 +91,7 @@ class TeacherOnly(_Strategy):
 
     def fit(self, confusion: ConfusionMatrix, alignment: AlignmentLike = None) -> LabelSpace:
         """One class for each teacher name. The alignment plays no part."""
-        sizes = confusion.counts.sum(axis=0)
+        sizes: np.ndarray = confusion.counts.sum(axis=0)
         classes = [
             SubLabel(name, "teacher", int(sizes[label]), teacher=label)
             for label, name in enumerate(confusion.teacher_vocabulary)
@@ -118,10 +120,10 @@ class AgreementFilter(_Strategy):
 
 
 class SPLB(_Strategy):
-    """SPL-B: each weak class splits in two, its agreed and its disagreed samples (METHOD: at most 2 W classes).
+    """SPL-B: each weak class splits in two, its agreed and its disagreed samples (at most 2 W classes).
 
-    In the order of the weak classes, agreed before disagreed; a half without samples is no class. A cell that was empty in
-    `fit` belongs to its half if that is a class, else it is dropped.
+    In the order of the weak classes, agreed before disagreed; a half without samples is no class. A cell that
+    was empty in `fit` belongs to its half if that is a class, else it is dropped.
     """
 
     kind: Literal["spl_b"] = "spl_b"
@@ -147,19 +149,21 @@ class SPLB(_Strategy):
 class RawSPL(_Strategy):
     """Raw SPL: every non-empty cell of the confusion matrix is a class (METHOD: at most W × T classes).
 
-    Row by row, cells in the order of the teacher's classes, the row's class for rare cells last. The policy for rare
-    cells is ours; with `min_count=1` nothing is rare and only cells that were empty in `fit` meet it.
+    Row by row, cells in the order of the teacher's classes, the row's class for rare cells last. The policy
+    for rare cells is ours; with `min_count=1` nothing is rare and only cells that were empty in `fit` meet
+    it.
     """
 
     kind: Literal["raw_spl"] = "raw_spl"
     min_count: PositiveInt = Field(
-        default=1, description="cells with fewer samples are rare, agreed ones too (ours; the paper's is not published)"
+        default=1,
+        description="cells with fewer samples are rare, agreed ones too (ours; the paper's is not published)",
     )
     rare: Literal["disagreed", "weak", "drop"] = Field(
         default="disagreed",
-        description="rare cells join their row's class for other disagreed samples, or the row's agreed class (its most "
-        "frequent agreed cell, whatever its count), or are dropped; where that class does not exist they are dropped "
-        "(ours)",
+        description="rare cells join their row's class of other disagreed samples, or its agreed class "
+        "(the most frequent agreed cell, whatever its count), or are dropped, as they are where that class "
+        "does not exist (ours)",
     )
 
     def fit(self, confusion: ConfusionMatrix, alignment: AlignmentLike = None) -> LabelSpace:
@@ -172,7 +176,9 @@ class RawSPL(_Strategy):
         row_default = np.full(confusion.shape[0], -1, dtype=np.int64)
         for row in range(confusion.shape[0]):
             begin, end = counts.indptr[row], counts.indptr[row + 1]
-            samples = dict(zip(counts.indices[begin:end].tolist(), counts.data[begin:end].tolist(), strict=True))
+            samples = dict(
+                zip(counts.indices[begin:end].tolist(), counts.data[begin:end].tolist(), strict=True)
+            )
             agreed = agreed_of_row[row] & samples.keys()
             kept, rare = self._split_row(samples, agreed)
             first = len(classes)
@@ -181,7 +187,9 @@ class RawSPL(_Strategy):
             folded = sum(samples[column] for column in rare)
             if self.rare == "disagreed" and rare:
                 row_default[row] = len(classes)
-                classes.append(SubLabel(f"{confusion.weak_vocabulary[row]} × (other)", "other", folded, weak=row))
+                classes.append(
+                    SubLabel(f"{confusion.weak_vocabulary[row]} × (other)", "other", folded, weak=row)
+                )
             elif self.rare == "weak" and agreed:
                 catch_all = first + kept.index(_most_frequent(samples, agreed))
                 row_default[row] = catch_all
@@ -206,16 +214,18 @@ class RawSPL(_Strategy):
             if column not in agreed:
                 classes.append(SubLabel(f"{weak} × {teacher}", "disagreed", count, row, column))
             else:
-                classes.append(SubLabel(f"{weak} = {teacher}" if several else weak, "agreed", count, row, column))
+                classes.append(
+                    SubLabel(f"{weak} = {teacher}" if several else weak, "agreed", count, row, column)
+                )
         return classes
 
 
 class MatchedControl(_Strategy):
-    """The matched-cardinality control (ours): as many classes of the same sizes, without the teacher's distinctions.
+    """The matched-cardinality control (ours): as many classes, as large, without the teacher's distinctions.
 
-    The space is that of `of`, but each disagreed sample gets one of its row's disagreed classes by a seeded hash of its
-    sample id, in proportion to the sizes of the classes. What raw SPL gains over it, the sub-concepts gain, and not the
-    number of classes.
+    The space is that of `of`, but each disagreed sample gets one of its row's disagreed classes by a seeded
+    hash of its sample id, in proportion to the sizes of the classes. What raw SPL gains over it, the
+    sub-concepts gain, and not the number of classes.
     """
 
     kind: Literal["matched_control"] = "matched_control"
@@ -229,7 +239,7 @@ class MatchedControl(_Strategy):
 
 
 Strategy = Annotated[
-    Union[WeakOnly, TeacherOnly, AgreementFilter, RawSPL, SPLB, MatchedControl], Field(discriminator="kind")
+    WeakOnly | TeacherOnly | AgreementFilter | RawSPL | SPLB | MatchedControl, Field(discriminator="kind")
 ]
 STRATEGIES: dict[str, type[_Strategy]] = {
     model.model_fields["kind"].default: model
@@ -264,13 +274,16 @@ def _row_sizes(confusion: ConfusionMatrix, aligned: Alignment) -> tuple[np.ndarr
     return agreed, np.asarray(confusion.counts.sum(axis=1)).ravel() - agreed
 
 
-def _agreed_cells(confusion: ConfusionMatrix, aligned: Alignment, label_of_row: dict[int, int]) -> dict[int, int]:
+def _agreed_cells(
+    confusion: ConfusionMatrix, aligned: Alignment, label_of_row: dict[int, int]
+) -> dict[int, int]:
     width = confusion.shape[1]
     return {
-        row * width + column: label_of_row[row] for row, column in aligned.pairs.tolist() if row in label_of_row
+        row * width + column: label_of_row[row]
+        for row, column in aligned.pairs.tolist()
+        if row in label_of_row
     }
 
 
 def _most_frequent(samples: dict[int, int], columns: set[int]) -> int:
     return min(columns, key=lambda column: (-samples[column], column))
-

@@ -41,12 +41,15 @@ class Vocabulary:
             raise LabelError("a vocabulary needs at least one name, and got none")
         self._index: dict[str, int] = {}
         for position, name in enumerate(self.names):
-            if not isinstance(name, str) or not name:
-                raise LabelError(f"name {position} of the vocabulary is {name!r}; names are non-empty strings")
+            if not name or not issubclass(type(name), str):
+                raise LabelError(
+                    f"name {position} of the vocabulary is {name!r}; names are non-empty strings"
+                )
             first = self._index.setdefault(name, position)
             if first != position:
                 raise LabelError(
-                    f"the name {name!r} stands at positions {first} and {position} of the vocabulary; names must be "
+                    f"the name {name!r} stands at positions {first} and {position} of the vocabulary; names "
+                    "must be "
                     "unique, so rename or merge one of them"
                 )
 
@@ -83,7 +86,9 @@ class Vocabulary:
         try:
             return self._index[name]
         except KeyError:
-            raise LabelError(f"{name!r} is not in the vocabulary of {len(self)} classes{self._suggestion(name)}") from None
+            raise LabelError(
+                f"{name!r} is not in the vocabulary of {len(self)} classes{self._suggestion(name)}"
+            ) from None
 
     def encode(self, names: Iterable[str | None]) -> np.ndarray:
         """Labels of names, int64 (N,); None becomes -1 (abstained).
@@ -108,7 +113,11 @@ class Vocabulary:
 
     def _suggestion(self, name: str) -> str:
         similar = difflib.get_close_matches(name, self.names, n=3)
-        return f"; did you mean {' or '.join(map(repr, similar))}?" if similar else f" (such as {self.names[0]!r})"
+        return (
+            f"; did you mean {' or '.join(map(repr, similar))}?"
+            if similar
+            else f" (such as {self.names[0]!r})"
+        )
 
     def __len__(self) -> int:
         return len(self.names)

@@ -17,7 +17,7 @@ METADATA_PREFIX = "sublabel."
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions of sublabel, numpy, pyarrow and the named packages, for the record of an artefact."""
+    """Versions of sublabel, numpy, pyarrow and the named packages, for the record of an artefact."""
     found = {}
     for package in ("sublabel", "numpy", "pyarrow", *packages):
         try:
@@ -36,16 +36,22 @@ class TableWriter:
         metadata: Strings for the file's metadata, stored under the prefix `sublabel.`.
 
     Example:
-        >>> with TableWriter("t.parquet", pa.schema([("n", pa.int64())]), {"made_by": "me"}) as writer:  # doctest: +SKIP
+        >>> with TableWriter(
+        ...     "t.parquet", pa.schema([("n", pa.int64())]), {"made_by": "me"}
+        ... ) as writer:  # doctest: +SKIP
         ...     writer.write(pa.table({"n": [1, 2]}))
     """
 
-    def __init__(self, path: str | Path, schema: pa.Schema, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, schema: pa.Schema, metadata: Mapping[str, str] | None = None
+    ) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         strings = {f"{METADATA_PREFIX}{key}": value for key, value in (metadata or {}).items()}
         self._schema = schema.with_metadata(strings)
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=f".{self.path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
+        ) as file:
             self._partial = Path(file.name)
         self._writer = pq.ParquetWriter(self._partial, self._schema)
 
@@ -56,7 +62,9 @@ class TableWriter:
             TableError: Their columns are not those of the schema.
         """
         if rows.schema.names != self._schema.names:
-            raise TableError(f"rows have the columns {rows.schema.names}; {self.path} expects {self._schema.names}")
+            raise TableError(
+                f"rows have the columns {rows.schema.names}; {self.path} expects {self._schema.names}"
+            )
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         self._writer.write_table(table.cast(self._schema))
 
@@ -138,5 +146,6 @@ def _open(path: Path) -> pq.ParquetFile:
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TableError(
-            f"{path} is not a Parquet file, or it was cut off ({path.stat().st_size} bytes; {reason}): write it again"
+            f"{path} is not a Parquet file, or it was cut off ({path.stat().st_size} bytes; {reason}): "
+            "write it again"
         ) from error

@@ -1,8 +1,9 @@
 """The manifest: which samples there are, where their media lie, and what is known of them.
 
-Columns: `sample_id` (unique), `uri` or `image` (bytes), `start`/`end` (seconds, for video), `source_id` (the page or
-video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `sample_id` and one of `uri` and `image` must
-be there; what else is there, is checked.
+Columns: `sample_id` (unique), `uri` or `image` (bytes), `start`/`end` (seconds, for video), `source_id` (the
+    page or
+video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `sample_id` and one of `uri` and
+`image` must be there; what else is there, is checked.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class Manifest:
     read: BatchReader
     split: str | None = None
 
-    def batches(self, columns: Sequence[str] | None = None, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str] | None = None, batch_size: int = 65_536
+    ) -> Iterator[pa.RecordBatch]:
         """Stream the rows, in the manifest's types.
 
         Args:
@@ -66,7 +69,9 @@ class Manifest:
         wanted = tuple(MANIFEST_SCHEMA.names if columns is None else columns)
         unknown = [name for name in wanted if name not in MANIFEST_SCHEMA.names]
         if unknown:
-            raise TableError(f"a manifest has no column {', '.join(unknown)}; it has {', '.join(MANIFEST_SCHEMA.names)}")
+            raise TableError(
+                f"a manifest has no column {', '.join(unknown)}; it has {', '.join(MANIFEST_SCHEMA.names)}"
+            )
         needed = {*wanted, "split"} if self.split is not None else set(wanted)
         present = [name for name in self.columns if name in needed]
         # Rows that carry whole images are big: keep the batches small.
@@ -74,7 +79,9 @@ class Manifest:
         for batch in self.read(present or self.columns[:1], rows):
             kept = batch
             if self.split is not None and "split" in present:
-                kept = batch.filter(pc.fill_null(pc.equal(batch.column("split").cast(pa.string()), self.split), False))
+                kept = batch.filter(
+                    pc.fill_null(pc.equal(batch.column("split").cast(pa.string()), self.split), False)
+                )
             if kept.num_rows:
                 yield self._normalised(kept, wanted)
 
@@ -91,7 +98,9 @@ class Manifest:
             try:
                 values = values.cast(kind)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise TableError(f"{self.source}: the column {name!r} is {values.type}, expected {kind}: {error}") from error
+                raise TableError(
+                    f"{self.source}: the column {name!r} is {values.type}, expected {kind}: {error}"
+                ) from error
             arrays.append(self._resolved(values) if name == "uri" and self.base else values)
         return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
 
@@ -125,7 +134,8 @@ class Manifest:
         if missing:
             hint = "; make it with a WeakLabelSource and apply_source" if "weak_label" in missing else ""
             raise TableError(
-                f"{self.source} has no column {', '.join(missing)}; its manifest columns are {', '.join(self.columns)}: "
+                f"{self.source} has no column {', '.join(missing)}; its manifest columns are "
+                f"{', '.join(self.columns)}: "
                 f"add it, or rename the one that holds it{hint}"
             )
 
@@ -139,7 +149,7 @@ class Manifest:
         names: set[str] = set()
         for batch in self.batches([column]):
             names.update(pc.unique(batch.column(0)).to_pylist())
-        names.discard(None)  # type: ignore[arg-type]
+        names.discard(None)
         if not names:
             where = f" in the split {self.split!r}" if self.split else ""
             raise TableError(f"{self.source} has no {column}{where}: every row is null, or there is no row")
@@ -149,11 +159,14 @@ class Manifest:
         """Stream the manifest once and refuse what would go wrong later. Holds 8 bytes for each row.
 
         Raises:
-            TableError: A `sample_id` is null or stands twice, a split is unknown, or a row has neither uri nor image.
+            TableError: A `sample_id` is null or stands twice, a split is unknown, or a row has neither uri
+                nor image.
         """
         self.require("sample_id")
         if not {"uri", "image"} & set(self.columns):
-            raise TableError(f"{self.source} has neither a column `uri` nor `image`: nothing says where the media are")
+            raise TableError(
+                f"{self.source} has neither a column `uri` nor `image`: nothing says where the media are"
+            )
         hashes, row = [], 0
         for batch in self.batches(["sample_id", "uri", "split"]):
             self._check_batch(batch, row)
@@ -179,7 +192,7 @@ class Manifest:
             raise TableError(f"{self.source}: row {row} has no uri, and the manifest holds no images")
 
     def _confirm_duplicates(self, suspects: np.ndarray) -> None:
-        """A second pass over the few ids whose hashes collide, so that a chance collision is not called a duplicate."""
+        """Look at the ids whose hashes are equal once more: a chance collision is not a duplicate."""
         seen: dict[str, int] = {}
         row = 0
         for batch in self.batches(["sample_id"]):
@@ -198,12 +211,14 @@ class Manifest:
         return self.source if self.split is None else f"{self.source} (split {self.split})"
 
 
-def open_manifest(source: str | Path, *, split: str | None = None, label_column: str = "weak_label") -> Manifest:
+def open_manifest(
+    source: str | Path, *, split: str | None = None, label_column: str = "weak_label"
+) -> Manifest:
     """Open a manifest: Parquet (a file or a folder of shards), CSV, JSON Lines, or a folder of images.
 
     Args:
-        source: The file or folder. An image folder has one folder for each class, whose name becomes the label, and the
-            path below the root becomes the `sample_id`.
+        source: The file or folder. An image folder has one folder for each class, whose name becomes the
+            label, and the path below the root becomes the `sample_id`.
         split: For an image folder: the split of all its images.
         label_column: For an image folder: whether the folder names are `weak_label` or clean (`label`).
 
@@ -235,9 +250,13 @@ def open_manifest(source: str | Path, *, split: str | None = None, label_column:
                 yield from _sliced(batch if columns is None else batch.select(list(columns)), rows)
 
     else:
-        raise TableError(f"{path} is not a manifest: expected .parquet, .csv, .jsonl, a folder of shards or of images")
+        raise TableError(
+            f"{path} is not a manifest: expected .parquet, .csv, .jsonl, a folder of shards or of images"
+        )
     if "sample_id" not in names:
-        raise TableError(f"{path} has no column sample_id; it has {', '.join(names) or 'none'}: name each sample uniquely")
+        raise TableError(
+            f"{path} has no column sample_id; it has {', '.join(names) or 'none'}: name each sample uniquely"
+        )
     columns = tuple(name for name in MANIFEST_SCHEMA.names if name in names)
     return Manifest(str(path), columns, str(path.absolute().parent), read)
 
@@ -247,7 +266,9 @@ def _text_batches(path: Path) -> Iterator[pa.RecordBatch]:
     types = {field.name: field.type for field in MANIFEST_SCHEMA if field.name != "image"}
     try:
         if path.suffix.lower() == ".csv":
-            options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
+            options = pyarrow.csv.ConvertOptions(
+                column_types=types, strings_can_be_null=True, null_values=[""]
+            )
             with pyarrow.csv.open_csv(path, convert_options=options) as reader:
                 yield from reader
         else:
@@ -280,7 +301,12 @@ def _image_folder(root: Path, split: str | None, label_column: str) -> Manifest:
         for image in _image_paths(root):
             relative = image.relative_to(root)
             pending.append(
-                {"sample_id": relative.as_posix(), "uri": str(image), label_column: relative.parts[0], "split": split}
+                {
+                    "sample_id": relative.as_posix(),
+                    "uri": str(image),
+                    label_column: relative.parts[0],
+                    "split": split,
+                }
             )
             if len(pending) == rows:
                 yield _as_batch(pending, columns or names)
@@ -288,12 +314,16 @@ def _image_folder(root: Path, split: str | None, label_column: str) -> Manifest:
         if pending:
             yield _as_batch(pending, columns or names)
 
-    names = tuple(name for name in MANIFEST_SCHEMA.names if name in ("sample_id", "uri", label_column, "split"))
+    names = tuple(
+        name for name in MANIFEST_SCHEMA.names if name in ("sample_id", "uri", label_column, "split")
+    )
     return Manifest(str(root), names if split else names[:-1], None, read)
 
 
 def _as_batch(rows: list[dict[str, str | None]], columns: Iterable[str]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(rows, schema=pa.schema([MANIFEST_SCHEMA.field(name) for name in columns]))
+    return pa.RecordBatch.from_pylist(
+        rows, schema=pa.schema([MANIFEST_SCHEMA.field(name) for name in columns])
+    )
 
 
 def _image_paths(root: Path) -> Iterator[Path]:

@@ -62,7 +62,8 @@ def read_predictions_metadata(path: str | Path) -> PredictionsMetadata:
         )
     except KeyError as error:
         raise TableError(
-            f"{path} is not a predictions table: its metadata has no {error.args[0]}; the teacher pass writes it, or "
+            f"{path} is not a predictions table: its metadata has no {error.args[0]}; the teacher pass "
+            "writes it, or "
             "PredictionsMetadata(...).to_strings() for predictions of your own"
         ) from error
 
@@ -103,4 +104,5 @@ def _encode(names: pa.Array, vocabulary: Vocabulary) -> np.ndarray:
     """`Vocabulary.encode` over the few distinct names of a chunk."""
     distinct = names.dictionary_encode()
     codes = np.append(vocabulary.encode(distinct.dictionary.to_pylist()), -1)
-    return codes[pc.fill_null(distinct.indices, len(codes) - 1).to_numpy()]
+    labels: np.ndarray = codes[pc.fill_null(distinct.indices, len(codes) - 1).to_numpy()]
+    return labels

@@ -30,7 +30,8 @@ class RelabelSummary(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.rows:,} samples: {self.labeled:,} in {self.space.num_classes:,} classes, {self.dropped:,} dropped by "
+            f"{self.rows:,} samples: {self.labeled:,} in {self.space.num_classes:,} classes, "
+            f"{self.dropped:,} dropped by "
             f"the strategy, {self.abstained:,} without a weak label or a prediction"
         )
 
@@ -83,7 +84,9 @@ def relabel_table(
         for pairs in iter_pairs(predictions):
             ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
             labels = space.assign(pairs.weak, pairs.teacher, ids)
-            writer.write(pa.RecordBatch.from_arrays([pairs.sample_ids, pa.array(labels)], schema=RELABELED_SCHEMA))
+            writer.write(
+                pa.RecordBatch.from_arrays([pairs.sample_ids, pa.array(labels)], schema=RELABELED_SCHEMA)
+            )
             rows += len(labels)
             labeled += int(np.count_nonzero(labels >= 0))
     return RelabelSummary(rows, labeled, confusion.total - labeled, confusion.abstained, space)
@@ -98,7 +101,9 @@ def read_relabeled(path: str | Path) -> Relabeled:
     """
     text = read_metadata(path).get("label_space")
     if text is None:
-        raise TableError(f"{path} is not a relabeled table: its metadata has no label space; `sublabel relabel` writes it")
+        raise TableError(
+            f"{path} is not a relabeled table: its metadata has no label space; `sublabel relabel` writes it"
+        )
     try:
         space = LabelSpace.from_json(text)
     except LabelError as error:

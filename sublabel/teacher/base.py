@@ -25,7 +25,7 @@ class TeacherPrediction(NamedTuple):
 
 
 class Teacher(Protocol):
-    """Anything that classifies a batch. The fingerprint tells predictions of one teacher from those of another."""
+    """Anything that classifies a batch; its fingerprint tells its predictions from another's."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -56,7 +56,12 @@ class ModuleTeacher:
     """
 
     def __init__(
-        self, module: nn.Module, vocabulary: Vocabulary, *, top_k: int = 5, device: torch.device | str | None = None
+        self,
+        module: nn.Module,
+        vocabulary: Vocabulary,
+        *,
+        top_k: int = 5,
+        device: torch.device | str | None = None,
     ) -> None:
         if top_k < 1:
             raise ConfigError(f"top_k is {top_k}; a teacher must name at least one class")
@@ -82,7 +87,8 @@ class ModuleTeacher:
         logits = self.module(inputs.contiguous(memory_format=memory_format(inputs)))
         if logits.shape != (len(inputs), len(self.vocabulary)):
             raise ConfigError(
-                f"the teacher returned logits of shape {tuple(logits.shape)} for {len(inputs)} inputs and a vocabulary "
+                f"the teacher returned logits of shape {tuple(logits.shape)} for {len(inputs)} inputs and a "
+                "vocabulary "
                 f"of {len(self.vocabulary)} classes; expected ({len(inputs)}, {len(self.vocabulary)})"
             )
         probabilities, ids = logits.float().softmax(-1).topk(self.top_k)

@@ -1,4 +1,4 @@
-"""The teacher pass: a manifest in, a folder of prediction shards out, a row for every sample whatever happens to it."""
+"""The teacher pass: a manifest in, shards of predictions out, and a row for every sample, readable or not."""
 
 from __future__ import annotations
 
@@ -60,14 +60,15 @@ def predict_manifest(
 ) -> TeacherPassSummary:
     """Let a teacher look at every sample of a manifest.
 
-    A shard holds `shard_batches × batch_size` rows and appears only when it is complete, so that a pass that was killed
-    goes on after its last shard and ends with the same table. Rows keep the manifest's order.
+    A shard holds `shard_batches × batch_size` rows and appears only when it is complete, so that a pass that
+    was killed goes on after its last shard and ends with the same table. Rows keep the manifest's order.
 
     Args:
         manifest: The samples, with `weak_label`.
         teacher: Classifies batches.
         out: Folder for the shards `part-00000.parquet`, …
-        read: Decodes one row, as `Domain.read`; what it cannot read becomes a row with the reason as its status.
+        read: Decodes one row, as `Domain.read`; what it cannot read becomes a row with the reason as its
+            status.
         transform: From decoded media to an input; all inputs of one shape.
         weak_vocabulary: The weak classes; default: the sorted names in the manifest (one more pass over it).
         batch_size: Samples a batch.
@@ -78,16 +79,21 @@ def predict_manifest(
         The number of rows by status, those of earlier shards included.
 
     Raises:
-        TableError: The manifest has no `weak_label`, or `out` holds predictions of another teacher or vocabulary.
+        TableError: The manifest has no `weak_label`, or `out` holds predictions of another teacher or
+            vocabulary.
     """
     if batch_size < 1 or shard_batches < 1:
-        raise ConfigError(f"batch_size is {batch_size} and shard_batches {shard_batches}; both must be at least 1")
+        raise ConfigError(
+            f"batch_size is {batch_size} and shard_batches {shard_batches}; both must be at least 1"
+        )
     manifest.require("weak_label")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     vocabulary = weak_vocabulary or manifest.vocabulary("weak_label")
     metadata = PredictionsMetadata(
-        weak_vocabulary=vocabulary, teacher_vocabulary=teacher.vocabulary, teacher_fingerprint=teacher.fingerprint
+        weak_vocabulary=vocabulary,
+        teacher_vocabulary=teacher.vocabulary,
+        teacher_fingerprint=teacher.fingerprint,
     )
     statuses: Counter[str] = Counter()
     rows_per_shard = batch_size * shard_batches
@@ -116,7 +122,7 @@ class _MediaBatch(NamedTuple):
 
 
 class _MediaBatches(IterableDataset[_MediaBatch]):
-    """Decoded batches of a manifest in its order; worker w of n decodes batches w, w + n, …, which the loader interleaves."""
+    """Decoded batches of a manifest; worker w of n decodes w, w + n, …, and the loader keeps their order."""
 
     def __init__(
         self,
@@ -179,7 +185,8 @@ def _complete_shards(out: Path, strings: Mapping[str, str], statuses: Counter[st
         changed = [key for key, value in strings.items() if theirs.get(key) != value]
         if changed:
             raise TableError(
-                f"{shard} was written by a pass with another {', '.join(changed)}: choose another folder, or delete "
+                f"{shard} was written by a pass with another {', '.join(changed)}: choose another folder, "
+                "or delete "
                 f"{out} to start over"
             )
         for batch in iter_batches(shard, columns=["status"]):
@@ -188,7 +195,7 @@ def _complete_shards(out: Path, strings: Mapping[str, str], statuses: Counter[st
 
 
 def _exact_batches(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """Cut a stream of any chunking into tables of `size` rows, so that a row's batch follows from its position alone."""
+    """Cut a stream of any chunking into tables of `size` rows: a row's position alone decides its batch."""
     kept: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
@@ -206,7 +213,7 @@ def _exact_batches(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.
 
 
 def _groups(items: Iterator[_MediaBatch], size: int) -> Iterator[Iterator[_MediaBatch]]:
-    """Consecutive groups of at most `size` items, none of them empty; each must be used up before the next."""
+    """Consecutive groups of at most `size` items, none empty; each must be used up before the next."""
     for first in items:
 
         def group(first: _MediaBatch = first) -> Iterator[_MediaBatch]:
@@ -219,4 +226,3 @@ def _groups(items: Iterator[_MediaBatch], size: int) -> Iterator[Iterator[_Media
 
 def _summary(statuses: Counter[str]) -> TeacherPassSummary:
     return TeacherPassSummary(sum(statuses.values()), dict(statuses.most_common()))
-

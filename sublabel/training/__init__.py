@@ -1,4 +1,4 @@
-"""Pre-training and fine-tuning: Lightning modules that also serve a foreign loop, data, model cards, warm starts."""
+"""Pre-training and fine-tuning: Lightning modules for any loop, data, model cards, warm starts."""
 
 from sublabel._torchvision import ensure_torchvision
 

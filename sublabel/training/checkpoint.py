@@ -1,4 +1,4 @@
-"""Models on disk: safetensors beside a JSON card that says what they are, and warm starts that say what they loaded."""
+"""Models on disk, safetensors beside a JSON card, and warm starts that say what they loaded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ModelCard(BaseModel):
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     fingerprints: dict[str, str] = {}
-    """SHA-256 of what it was made from (`label_space`, `predictions`, …) and of itself (`weights`, `vocabulary`)."""
+    """SHA-256 of what it was made from (`label_space`, …) and of itself (`weights`, `vocabulary`)."""
     made_by: dict[str, Any] = {}
     """The resolved options of the run, and the versions of the libraries."""
     format_version: int = 1
@@ -64,7 +64,8 @@ def save_model(folder: str | Path, classifier: Classifier, card: ModelCard) -> M
     """
     if classifier.num_classes != len(card.classes):
         raise ArtifactError(
-            f"the head has {classifier.num_classes} classes and the card names {len(card.classes)}: name each one, in order"
+            f"the head has {classifier.num_classes} classes and the card names {len(card.classes)}: name "
+            "each one, in order"
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,9 @@ def save_model(folder: str | Path, classifier: Classifier, card: ModelCard) -> M
     )
     partial.replace(folder / WEIGHTS_FILE)
     partial = folder / f"{CARD_FILE}.part"
-    partial.write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
+    partial.write_text(
+        json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8"
+    )
     partial.replace(folder / CARD_FILE)
     return card
 
@@ -95,7 +98,9 @@ def read_card(folder: str | Path) -> ModelCard:
     try:
         return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtifactError(f"{folder} holds no {CARD_FILE}: give a folder that `save_model` wrote") from error
+        raise ArtifactError(
+            f"{folder} holds no {CARD_FILE}: give a folder that `save_model` wrote"
+        ) from error
     except ValidationError as error:
         raise ArtifactError(f"{path} is not a model card: {error.errors()[0]['msg']}") from error
 
@@ -142,7 +147,10 @@ class WarmStartReport:
             if names:
                 parts.append(f"{len(names)} {what} ({_few(names)})")
         if self.mismatched:
-            shapes = [f"{name}: {got} in the weights, {want} in the backbone" for name, (got, want) in self.mismatched.items()]
+            shapes = [
+                f"{name}: {got} in the weights, {want} in the backbone"
+                for name, (got, want) in self.mismatched.items()
+            ]
             parts.append(f"{len(shapes)} of another shape ({_few(shapes)})")
         return ", ".join(parts)
 
@@ -150,7 +158,8 @@ class WarmStartReport:
         """Raise ArtifactError unless every tensor of both sides was used."""
         if self.missing or self.unexpected or self.mismatched:
             raise ArtifactError(
-                f"the weights do not fit ({what}): {self}; build the backbone they were made for, or pass strict=False "
+                f"the weights do not fit ({what}): {self}; build the backbone they were made for, or pass "
+                "strict=False "
                 "to load what fits"
             )
 
@@ -162,9 +171,10 @@ def warm_start(
 
     Args:
         backbone: Changed in place.
-        weights: A folder that `save_model` wrote, a `.safetensors` file, or a state dict; names may carry the prefix
-            `backbone.`, tensors under `head.` are the head.
-        strict: Refuse unless every tensor of the backbone is loaded and every other one of the weights is used.
+        weights: A folder that `save_model` wrote, a `.safetensors` file, or a state dict; names may carry the
+            prefix `backbone.`, tensors under `head.` are the head.
+        strict: Refuse unless every tensor of the backbone is loaded and every other one of the weights is
+            used.
 
     Returns:
         The report. With `strict=False` read it: it names what was not loaded.
@@ -176,8 +186,10 @@ def warm_start(
         state = dict(weights)
     else:
         path = Path(weights)
-        state = _load_weights(path / WEIGHTS_FILE, read_card(path).fingerprints.get("weights")) if path.is_dir() else (
-            _load_weights(path, None)
+        state = (
+            _load_weights(path / WEIGHTS_FILE, read_card(path).fingerprints.get("weights"))
+            if path.is_dir()
+            else (_load_weights(path, None))
         )
     prefixed = any(name.startswith("backbone.") for name in state)
     dropped = tuple(sorted(name for name in state if name.startswith("head."))) if prefixed else ()
@@ -214,14 +226,17 @@ def _load_weights(path: Path, expected_sha256: str | None) -> dict[str, Tensor]:
     try:
         if expected_sha256 is not None and (got := _sha256(path)) != expected_sha256:
             raise ArtifactError(
-                f"{path} has the SHA-256 {got[:12]}…, its card says {expected_sha256[:12]}…: the file was changed or "
+                f"{path} has the SHA-256 {got[:12]}…, its card says {expected_sha256[:12]}…: the file was "
+                "changed or "
                 "belongs to another card"
             )
         return load_file(path)
     except FileNotFoundError as error:
         raise ArtifactError(f"there is no weights file {path}") from error
     except SafetensorError as error:
-        raise ArtifactError(f"{path} is not a safetensors file ({error}); convert the weights to safetensors") from error
+        raise ArtifactError(
+            f"{path} is not a safetensors file ({error}); convert the weights to safetensors"
+        ) from error
 
 
 def state_fingerprint(module: nn.Module) -> str:
@@ -229,8 +244,11 @@ def state_fingerprint(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else
-                      str(tensor.item()).encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            if tensor.ndim
+            else str(tensor.item()).encode()
+        )
     return digest.hexdigest()
 
 

@@ -40,7 +40,8 @@ class Classifier(nn.Module):
         num_features = getattr(backbone, "num_features", None)
         if not isinstance(num_features, int):
             raise ConfigError(
-                f"the backbone {type(backbone).__name__} has no integer `num_features`: set it to the width D of the "
+                f"the backbone {type(backbone).__name__} has no integer `num_features`: set it to the width "
+                "D of the "
                 "(B, D) features that its forward returns"
             )
         if (mean is None) != (std is None):
@@ -74,10 +75,10 @@ def memory_format(inputs: Tensor) -> torch.memory_format:
 
 
 def best_precision() -> str:
-    """Lightning's precision flag that suits this machine: `bf16-mixed` only where the hardware multiplies in bfloat16.
+    """The precision that suits this machine: `bf16-mixed` only where the hardware multiplies in bfloat16.
 
-    Emulated bfloat16 (a CPU without AVX512-BF16) is several times slower than float32, so it is not used there; run
-    `python benchmarks/training.py` to see it on your machine.
+    Emulated bfloat16 (a CPU without AVX512-BF16) is several times slower than float32, so it is not used
+    there; run `python benchmarks/training.py` to see it on your machine.
     """
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"

@@ -1,4 +1,4 @@
-"""Labelled media for training: rows of a manifest, labels joined by `sample_id`, and the data module over them."""
+"""Labelled media for training: rows of a manifest, labels joined by `sample_id`, the data module."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class MediaTable:
     Args:
         rows: Arrow table with `sample_id`, what the domain reads (`uri`, `image`, …) and the label columns.
         domain: Reads the media; the table pickles with it, so that worker processes can.
-        cache_bytes: Keep decoded media in memory up to this size; 0 decodes at every access. Each worker process has
-            a cache of its own.
+        cache_bytes: Keep decoded media in memory up to this size; 0 decodes at every access. Each worker
+            process has a cache of its own.
     """
 
     def __init__(self, rows: pa.Table, domain: Domain, *, cache_bytes: int = 0) -> None:
@@ -54,7 +54,8 @@ class MediaTable:
         Args:
             manifest: The manifest.
             domain: Reads the media.
-            spool: A file to stream the rows to and memory-map, for manifests with image bytes that exceed memory.
+            spool: A file to stream the rows to and memory-map, for manifests with image bytes that exceed
+                memory.
             cache_bytes: As for the class.
 
         Raises:
@@ -64,9 +65,13 @@ class MediaTable:
         batches = manifest.batches(columns)
         first = next(batches, None)
         if first is None:
-            raise TableError(f"{manifest} has no rows: nothing to train or evaluate on; is its `split` column right?")
+            raise TableError(
+                f"{manifest} has no rows: nothing to train or evaluate on; is its `split` column right?"
+            )
         if spool is None:
-            return cls(pa.Table.from_batches([first, *batches]).combine_chunks(), domain, cache_bytes=cache_bytes)
+            return cls(
+                pa.Table.from_batches([first, *batches]).combine_chunks(), domain, cache_bytes=cache_bytes
+            )
         with pa.OSFile(str(spool), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
             writer.write_batch(first)
             for batch in batches:
@@ -74,7 +79,8 @@ class MediaTable:
         return cls(pa.ipc.open_file(pa.memory_map(str(spool))).read_all(), domain, cache_bytes=cache_bytes)
 
     def __len__(self) -> int:
-        return self.rows.num_rows
+        rows: int = self.rows.num_rows
+        return rows
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": {}, "_cached_bytes": 0}
@@ -87,7 +93,9 @@ class MediaTable:
             LabelError: A name is not in the vocabulary.
         """
         if column not in self.rows.column_names:
-            raise TableError(f"the manifest has no column {column!r}; it has {', '.join(self.rows.column_names)}")
+            raise TableError(
+                f"the manifest has no column {column!r}; it has {', '.join(self.rows.column_names)}"
+            )
         return vocabulary.encode(self.rows[column].to_pylist())
 
     def join(self, sample_ids: pa.Array, labels: np.ndarray) -> np.ndarray:
@@ -100,10 +108,13 @@ class MediaTable:
         positions = pc.index_in(self.rows["sample_id"], value_set=sample_ids)
         if missing or positions.null_count:
             raise TableError(
-                f"the labels do not belong to this manifest: {positions.null_count} of its {len(self)} samples have no "
-                f"label and {missing} of {len(sample_ids)} labels have no sample; run the teacher pass on this manifest"
+                f"the labels do not belong to this manifest: {positions.null_count} of its {len(self)} "
+                "samples have no "
+                f"label and {missing} of {len(sample_ids)} labels have no sample; run the teacher pass on "
+                "this manifest"
             )
-        return np.asarray(labels, dtype=np.int64)[positions.to_numpy()]
+        joined: np.ndarray = np.asarray(labels, dtype=np.int64)[positions.to_numpy()]
+        return joined
 
     def read(self, index: int) -> Tensor:
         """The decoded media of one row, uint8.
@@ -133,7 +144,9 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, media: MediaTable, labels: np.ndarray, transform: Callable[[Tensor], Tensor]) -> None:
         if len(labels) != len(media):
-            raise ConfigError(f"got {len(labels)} labels for {len(media)} samples; give one label for each sample")
+            raise ConfigError(
+                f"got {len(labels)} labels for {len(media)} samples; give one label for each sample"
+            )
         self.media = media
         self.kept = np.flatnonzero(labels >= 0)
         self.labels = labels[self.kept]
@@ -150,7 +163,8 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
         except MediaError as error:
             sample_id = self.media.rows["sample_id"][row].as_py()
             raise MediaError(
-                f"sample {sample_id!r} cannot be read ({error.reason}); a teacher pass over the manifest lists all such "
+                f"sample {sample_id!r} cannot be read ({error.reason}); a teacher pass over the manifest "
+                "lists all such "
                 "samples: drop them from the manifest, or train on a relabeled table, which leaves them out"
             ) from error
         return self.transform(media), int(self.labels[index])
@@ -178,7 +192,9 @@ class LabelDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         if train is not None and len(train) == 0:
-            raise ConfigError(f"no sample is left to train on: all {train.dropped} were dropped by their label (-1)")
+            raise ConfigError(
+                f"no sample is left to train on: all {train.dropped} were dropped by their label (-1)"
+            )
         self.train, self.val, self.test = train, val, test
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -213,17 +229,21 @@ class LabelDataModule(L.LightningDataModule):
         """The test samples in order."""
         return self._loader(self.test)
 
-    def _loader(self, dataset: LabeledDataset | None, *, train: bool = False) -> DataLoader[tuple[Tensor, int]]:
+    def _loader(
+        self, dataset: LabeledDataset | None, *, train: bool = False
+    ) -> DataLoader[tuple[Tensor, int]]:
         if dataset is None:
-            raise ConfigError("this data module was made without that split; give it as `train=`, `val=` or `test=`")
+            raise ConfigError(
+                "this data module was made without that split; give it as `train=`, `val=` or `test=`"
+            )
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             shuffle=train,
-            # A last batch of one sample would break batch norm; shuffling leaves out others in the next epoch.
+            # A last batch of one sample would break batch norm; shuffling leaves out others in the next
+            # epoch.
             drop_last=train and len(dataset) >= self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-

@@ -1,7 +1,7 @@
 """Lightning modules for pre-training on a label space and fine-tuning on the target set.
 
-Sub-Pseudo Labels (SPL) change the labels and the width of the head, nothing else, so one module serves every strategy,
-and nothing here is SPL's own: any backbone, any integer labels, and an optimiser factory go in.
+Sub-Pseudo Labels (SPL) change the labels and the width of the head, nothing else, so one module serves every
+strategy, and nothing here is SPL's own: any backbone, any integer labels, and an optimiser factory go in.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -21,21 +22,23 @@ OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 Schedule = Literal["cosine", "one_cycle", "constant"]
 
 
-def sgd(
-    learning_rate: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4
-) -> OptimizerFactory:
+def sgd(learning_rate: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4) -> OptimizerFactory:
     """A factory of SGD with Nesterov momentum, the default optimiser (ours; the paper's is not published)."""
 
     def make(parameter_groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.SGD(
-            parameter_groups, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
+            parameter_groups,
+            lr=learning_rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            nesterov=momentum > 0,
         )
 
     return make
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Split the trainable parameters in two: weights, and those of one dimension (biases, norms), which do not decay."""
+    """The trainable parameters in two groups: weights, and biases and norms, which do not decay."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
         {"params": [parameter for parameter in trainable if parameter.ndim > 1]},
@@ -102,7 +105,7 @@ class PretrainModule(L.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over `parameter_groups`, and the schedule over the trainer's number of steps."""
         optimizer = self.optimizer_factory(parameter_groups(self.classifier))
         if self.schedule == "constant":
@@ -122,9 +125,9 @@ class PretrainModule(L.LightningModule):
             return
         for module in self.classifier.modules():
             if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
             elif isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
 
     def _laid_out(self, inputs: Tensor) -> Tensor:
         return inputs.contiguous(memory_format=memory_format(inputs)) if self.channels_last else inputs
@@ -133,8 +136,8 @@ class PretrainModule(L.LightningModule):
 class FinetuneModule(PretrainModule):
     """Training on the target set, with top-1 and top-5 accuracy on its validation and test splits.
 
-    Evaluation inputs may carry test-time views, (B, V, C, …): the probabilities of the V views are averaged. Which
-    of the two it is follows from `views`.
+    Evaluation inputs may carry test-time views, (B, V, C, …): the probabilities of the V views are averaged.
+    Which of the two it is follows from `views`.
 
     Args:
         backbone: Fresh, or warm-started with `warm_start`.
@@ -143,7 +146,9 @@ class FinetuneModule(PretrainModule):
         **options: As for `PretrainModule`.
     """
 
-    def __init__(self, backbone: nn.Module, num_classes: int, *, views: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, backbone: nn.Module, num_classes: int, *, views: int | None = None, **options: Any
+    ) -> None:
         super().__init__(backbone, num_classes, **options)
         self.views = views
         # "micro" keeps counts only; "macro" would allocate K² for large K.
@@ -153,9 +158,10 @@ class FinetuneModule(PretrainModule):
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Class probabilities (B, K) float32, averaged over views where there are any."""
         if self.views is None:
-            return self(inputs).float().softmax(-1)
-        flat = self(inputs.flatten(0, 1)).float().softmax(-1)
-        return flat.unflatten(0, inputs.shape[:2]).mean(1)
+            return self.forward(inputs).float().softmax(-1)
+        flat = self.forward(inputs.flatten(0, 1)).float().softmax(-1)
+        averaged: Tensor = flat.unflatten(0, inputs.shape[:2]).mean(1)
+        return averaged
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Update the accuracies with one batch."""

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sublabel as sl
+
+
+def noisy_pairs(samples=20_000, classes=6, seed=0):
+    generator = np.random.default_rng(seed)
+    weak = generator.integers(0, classes, samples)
+    teacher = np.where(generator.random(samples) < 0.5, weak, generator.integers(0, classes, samples) ** 2 % classes)
+    return weak, teacher, np.array([f"clip-{index}" for index in range(samples)])
+
+
+def spaces(strategy=None, seed=0):
+    weak, teacher, ids = noisy_pairs()
+    raw = strategy or sl.RawSPL()
+    plain = sl.relabel(weak, teacher, strategy=raw, weak_vocabulary=6)
+    control = sl.relabel(
+        weak, teacher, strategy=sl.MatchedControl(of=raw, seed=seed), weak_vocabulary=6, sample_ids=ids
+    )
+    return plain, control, ids
+
+
+@pytest.mark.parametrize("strategy", [sl.RawSPL(), sl.RawSPL(min_count=700)], ids=str)
+def test_the_space_is_the_same_and_the_row_and_agreement_of_a_sample_stay(strategy):
+    plain, control, _ = spaces(strategy)
+    assert control.space.names == plain.space.names
+    assert control.space.sizes.tolist() == plain.space.sizes.tolist()
+    kinds = np.array(plain.space.kinds)
+    agreed = kinds[plain.labels] == "agreed"
+    assert (control.labels[agreed] == plain.labels[agreed]).all()
+    assert (kinds[control.labels[~agreed]] != "agreed").all()
+    rows = np.array([plain.space.describe(label).weak for label in range(len(plain.space))])
+    assert (rows[control.labels] == rows[plain.labels]).all()
+
+
+def test_classes_keep_their_sizes_in_expectation():
+    plain, control, _ = spaces()
+    counted = np.bincount(control.labels, minlength=len(plain.space))
+    sizes = plain.space.sizes
+    assert (np.abs(counted - sizes) < 5 * np.sqrt(sizes) + 1).all()
+
+
+def test_the_teachers_distinction_is_gone():
+    plain, control, _ = spaces()
+    disagreed = np.array(plain.space.kinds)[plain.labels] == "disagreed"
+    same = (plain.labels == control.labels)[disagreed].mean()
+    by_chance = np.mean([
+        size / plain.space.sizes[[k == "disagreed" and plain.space.describe(i).weak == e.weak
+                                  for i, k in enumerate(plain.space.kinds)]].sum()
+        for size, e in ((plain.space.sizes[label], plain.space.describe(label)) for label in plain.labels[disagreed])
+    ])  # fmt: skip
+    assert same == pytest.approx(by_chance, abs=0.02)
+
+
+@given(cuts=st.lists(st.integers(0, 20_000), max_size=4), seed=st.integers(0, 3))
+def test_any_order_and_any_chunking_give_the_same_labels(cuts, seed):
+    weak, teacher, ids = noisy_pairs()
+    control = spaces(seed=1)[1]
+    order = np.random.default_rng(seed).permutation(len(weak))
+    labels = np.empty_like(control.labels)
+    for chunk in np.split(order, sorted(cuts)):
+        # A list makes NumPy pad each chunk to its own longest id.
+        labels[chunk] = control.space.assign(weak[chunk], teacher[chunk], ids[chunk].tolist())
+    assert (labels == control.labels).all()
+
+
+def test_seeds_differ_and_repeat():
+    first, again, other = (spaces(seed=seed)[1].labels for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_integer_ids_hash_as_their_digits():
+    space = spaces()[1].space
+    weak, teacher = np.zeros(50, dtype=int), np.ones(50, dtype=int)
+    numbers = np.arange(50) * 7_919
+    assert (space.assign(weak, teacher, numbers) == space.assign(weak, teacher, [str(n) for n in numbers])).all()
+
+
+def test_hashed_numbers_are_fixed_for_good():
+    from sublabel.labels._hashing import uniform_from_ids
+
+    numbers = uniform_from_ids(np.array(["a", "b", "clip-10"]), seed=0)
+    assert numbers.tolist() == pytest.approx(RECORDED, abs=1e-15)
+
+
+def reference_uniform(sample_id, seed):
+    mask = (1 << 64) - 1
+
+    def mix(state):
+        state = (state + 0x9E3779B97F4A7C15) & mask
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
+        return state ^ (state >> 31)
+
+    state = mix(seed & mask)
+    for character in sample_id:
+        state = mix(state ^ ord(character))
+    return (state >> 11) * 2.0**-53
+
+
+RECORDED = [reference_uniform(sample_id, 0) for sample_id in ("a", "b", "clip-10")]
+
+
+def test_it_needs_sample_ids():
+    space = spaces()[1].space
+    assert space.needs_sample_ids
+    with pytest.raises(sl.LabelError, match="got none for 2 samples; pass sample_ids"):
+        space.assign([0, 1], [1, 1])
+    with pytest.raises(sl.LabelError, match="got 1 for 2 samples"):
+        space.assign([0, 1], [1, 1], ["a"])
+    assert space.assign([], [], []).tolist() == []
+
+
+def test_it_survives_a_round_trip():
+    _, control, ids = spaces()
+    weak, teacher, _ = noisy_pairs()
+    loaded = sl.LabelSpace.from_json(control.space.to_json())
+    assert loaded.needs_sample_ids
+    assert (loaded.assign(weak, teacher, ids) == control.labels).all()

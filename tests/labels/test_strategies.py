@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sublabel as sl
+from sublabel.labels import STRATEGIES
+from tests.labels.oracle import expected_classes
+
+SIMPLE = [sl.WeakOnly(), sl.TeacherOnly(), sl.AgreementFilter(), sl.SPLB()]
+RAW = [sl.RawSPL(min_count=count, rare=rare) for count in (1, 2, 4) for rare in ("disagreed", "weak", "drop")]
+
+
+@st.composite
+def cases(draw):
+    """Rectangular vocabularies, a many-to-many alignment, samples to fit on and others to assign."""
+    width, height = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    pair = st.tuples(st.integers(-1, width - 1), st.integers(-1, height - 1))
+    cell = st.tuples(st.integers(0, width - 1), st.integers(0, height - 1))
+    agrees = draw(st.sets(cell, min_size=1, max_size=width * height))
+    return width, height, agrees, draw(st.lists(pair, max_size=60)), draw(st.lists(pair, max_size=20))
+
+
+def columns(pairs):
+    array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
+
+
+def fit(strategy, case):
+    width, height, agrees, fitted, _ = case
+    confusion = sl.ConfusionMatrix.from_labels(*columns(fitted), weak_vocabulary=width, teacher_vocabulary=height)
+    return strategy.fit(confusion, sl.Alignment(width, height, sorted(agrees)))
+
+
+@pytest.mark.parametrize("strategy", SIMPLE + RAW, ids=str)
+@given(case=cases())
+def test_assign_equals_brute_force(strategy, case):
+    width, height, agrees, fitted, others = case
+    space = fit(strategy, case)
+    counts = Counter(pair for pair in fitted if min(pair) >= 0)
+    options = strategy.model_dump()
+    pairs = fitted + others
+    expected = expected_classes(options.pop("kind"), pairs, counts, agrees, width, height, **options)
+
+    labels = space.assign(*columns(pairs))
+
+    assert labels.dtype == np.int64
+    assert [label < 0 for label in labels] == [entry is None for entry in expected]
+    mapping = {entry: label for entry, label in zip(expected, labels, strict=True) if entry is not None}
+    assert [mapping.get(entry, -1) for entry in expected] == labels.tolist()
+    assert len(set(mapping.values())) == len(mapping)
+
+
+@pytest.mark.parametrize("strategy", SIMPLE + RAW, ids=str)
+@given(case=cases())
+def test_ids_are_dense_and_sizes_are_counts(strategy, case):
+    space = fit(strategy, case)
+    labels = space.assign(*columns(case[3]))
+    counted = np.bincount(labels[labels >= 0], minlength=space.num_classes)
+    assert counted.tolist() == space.sizes.tolist()
+    assert len(space.names) == len(space.kinds) == len(space) == space.num_classes
+    if strategy.kind not in ("weak_only", "teacher_only"):
+        assert (space.sizes > 0).all()
+
+
+@pytest.mark.parametrize("strategy", RAW, ids=str)
+@given(case=cases())
+def test_raw_classes_come_row_by_row_with_other_last(strategy, case):
+    space = fit(strategy, case)
+    described = [space.describe(label) for label in range(len(space))]
+    order = [(int(entry.weak), entry.teacher is None, int(entry.teacher or 0)) for entry in described]
+    assert order == sorted(order)
+
+
+def test_the_papers_example_has_16_and_8_classes():
+    weak, teacher = np.divmod(np.arange(16), 4)
+    for strategy, classes in ((sl.RawSPL(), 16), (sl.SPLB(), 8), (sl.WeakOnly(), 4), (sl.AgreementFilter(), 4)):
+        assert sl.relabel(weak, teacher, strategy=strategy, weak_vocabulary=4).space.num_classes == classes
+
+
+def test_names_say_what_a_class_holds():
+    weak, teacher = ["baking cookies", "abseiling"], ["baking cookies", "whisking eggs"]
+    arrays = [0, 0, 0, 1], [0, 1, 1, 1]
+    raw = sl.relabel(*arrays, weak_vocabulary=weak, teacher_vocabulary=teacher)
+    assert raw.space.names == ("baking cookies", "baking cookies × whisking eggs", "abseiling × whisking eggs")
+    assert raw.space.kinds == ("agreed", "disagreed", "disagreed")
+    half = sl.relabel(*arrays, strategy=sl.SPLB(), weak_vocabulary=weak, teacher_vocabulary=teacher)
+    assert half.space.names == ("baking cookies", "baking cookies × (disagreed)", "abseiling × (disagreed)")
+    rare = sl.relabel(*arrays, strategy=sl.RawSPL(min_count=2), weak_vocabulary=weak, teacher_vocabulary=teacher)
+    assert rare.space.names == (
+        "baking cookies × whisking eggs",
+        "baking cookies × (other)",
+        "abseiling × (other)",
+    )
+
+
+def test_a_row_that_agrees_with_several_classes_names_each():
+    alignment = {"bake": ["baking cookies", "making a cake"]}
+    space = sl.relabel(
+        [0, 0, 0],
+        [0, 1, 2],
+        weak_vocabulary=["bake"],
+        teacher_vocabulary=["baking cookies", "making a cake", "abseiling"],
+        alignment=alignment,
+    ).space
+    assert space.names == ("bake = baking cookies", "bake = making a cake", "bake × abseiling")
+
+
+@pytest.mark.parametrize("strategy", [sl.AgreementFilter(), sl.SPLB()], ids=str)
+def test_vocabularies_without_a_common_name_need_an_alignment(strategy):
+    confusion = sl.ConfusionMatrix(["bake"], ["baking"])
+    with pytest.raises(sl.LabelError, match="give an alignment"):
+        strategy.fit(confusion)
+    assert strategy.fit(confusion, {"bake": "baking"}).num_classes == 0
+
+
+def test_options_are_frozen_and_checked():
+    with pytest.raises(ValueError, match="frozen"):
+        sl.RawSPL().min_count = 2
+    with pytest.raises(ValueError, match="greater than 0"):
+        sl.RawSPL(min_count=0)
+    with pytest.raises(ValueError, match="Extra inputs"):
+        sl.SPLB(min_count=3)
+    assert set(STRATEGIES) == {
+        "weak_only", "teacher_only", "agreement_filter", "raw_spl", "spl_b", "matched_control",
+    }  # fmt: skip

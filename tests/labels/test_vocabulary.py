@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sublabel as sl
+
+
+@given(names=st.lists(st.text(min_size=1), min_size=1, unique=True))
+def test_index_inverts_iteration(names):
+    vocabulary = sl.Vocabulary(names)
+    assert list(vocabulary) == names
+    assert [vocabulary.index(name) for name in vocabulary] == list(range(len(vocabulary)))
+    assert vocabulary.encode([*names, None]).tolist() == [*range(len(names)), -1]
+
+
+def test_the_fingerprint_tells_order_and_boundaries_apart():
+    prints = {sl.Vocabulary(names).fingerprint for names in (["a", "b"], ["b", "a"], ["ab"], ["a", "b", "c"])}
+    assert len(prints) == 4
+    assert sl.Vocabulary(["a", "b"]) == sl.Vocabulary(("a", "b"))
+
+
+def test_a_number_names_its_classes():
+    assert sl.Vocabulary.of(3).names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cat", "dog", "cat"], "'cat' stands at positions 0 and 2"),
+        ([], "needs at least one name"),
+        (["cat", ""], "name 1 of the vocabulary is ''"),
+        (["cat", 3], "name 1 of the vocabulary is 3"),
+        ("cat", "got the one string 'cat'"),
+    ],
+)
+def test_bad_names_are_refused(names, message):
+    with pytest.raises(sl.LabelError, match=message):
+        sl.Vocabulary(names)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, None, 1.5])
+def test_what_is_no_vocabulary_is_refused(value):
+    with pytest.raises(sl.LabelError, match="vocabulary|Vocabulary"):
+        sl.Vocabulary.of(value)
+
+
+def test_an_unknown_name_is_answered_with_the_closest():
+    vocabulary = sl.Vocabulary(["baking cookies", "abseiling"])
+    with pytest.raises(sl.LabelError, match="did you mean 'baking cookies'"):
+        vocabulary.index("baking cookie")
+    with pytest.raises(sl.LabelError, match="'zumba' at position 1"):
+        vocabulary.encode(["abseiling", "zumba"])

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import sublabel
+
+HEAVY = ("torch", "torchvision", "timm", "pytorchvideo", "av", "lightning")
+
+
+def loaded_after(code):
+    script = f"{code}\nimport sys; print([m for m in {HEAVY} if m in sys.modules])"
+    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_import_loads_nothing_heavy():
+    assert loaded_after("import sublabel") == "[]"
+    assert loaded_after("import sublabel; assert 'numpy' not in __import__('sys').modules") == "[]"
+
+
+def test_the_label_algebra_and_the_command_line_need_no_torch():
+    code = "import sublabel as sl; sl.relabel([0], [1], weak_vocabulary=2); import sublabel.cli, sublabel.sources"
+    assert loaded_after(code) == "[]"
+
+
+def test_every_public_name_is_there():
+    assert set(sublabel.__all__) <= set(dir(sublabel))
+    assert all(getattr(sublabel, name).__name__ == name for name in sublabel.__all__ if name != "Strategy")
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(sublabel, "nothing_of_that_name")
