@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
 from sublabel.tables import TableWriter, iter_batches
-from sublabel.tables.io import parquet_files
+from sublabel.tables.io import parquet_schema
 
 ABSTAIN = -1
 
@@ -187,7 +186,7 @@ def apply_source(table: str | Path, source: WeakLabelSource, out: str | Path) ->
         TableError: The table is damaged, or lacks a column that the source looks at.
         LabelError: The source returned a label outside its vocabulary.
     """
-    kept = pq.read_schema(parquet_files(table)[0])
+    kept = parquet_schema(table)
     if "weak_label" in kept.names:
         kept = kept.remove(kept.get_field_index("weak_label"))
     counts: Counter[int] = Counter()

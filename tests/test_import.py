@@ -10,7 +10,9 @@ HEAVY = ("torch", "torchvision", "timm", "pytorchvideo", "av", "lightning")
 
 def loaded_after(code):
     script = f"{code}\nimport sys; print([m for m in {HEAVY} if m in sys.modules])"
-    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def test_import_loads_nothing_heavy():

@@ -99,14 +99,23 @@ def parquet_files(path: str | Path) -> list[Path]:
     return [path]
 
 
+def parquet_schema(path: str | Path) -> pa.Schema:
+    """The schema of a file, or of the first shard of a folder.
+
+    Raises:
+        TableError: The file is missing or not Parquet.
+    """
+    with _open(parquet_files(path)[0]) as file:
+        return file.schema_arrow
+
+
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The strings that `TableWriter` stored in a file, or in the first shard of a folder.
 
     Raises:
         TableError: The file is missing or not Parquet.
     """
-    with _open(parquet_files(path)[0]) as file:
-        stored: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+    stored: dict[bytes, bytes] = parquet_schema(path).metadata or {}
     return {
         key.decode().removeprefix(METADATA_PREFIX): value.decode()
         for key, value in stored.items()

@@ -8,8 +8,10 @@ video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `samp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
-import pyarrow.parquet as pq
 
 from sublabel.errors import TableError
 from sublabel.labels import Vocabulary
-from sublabel.tables.io import iter_batches, parquet_files
+from sublabel.tables.io import iter_batches, parquet_schema
 
 SPLITS = ("weak", "target_train", "target_val", "target_test")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
@@ -230,25 +231,13 @@ def open_manifest(
         return _image_folder(path, split, label_column)
     suffix = path.suffix.lower()
     if path.is_dir() or suffix in (".parquet", ".pq"):
-        first = parquet_files(path)[0]
-        for batch in iter_batches(first, batch_size=1):
-            names = batch.schema.names
-            break
-        else:
-            names = pq.read_schema(first).names
-
-        def read(columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
-            return iter_batches(path, columns, rows)
-
+        names = parquet_schema(path).names
+        read: BatchReader = partial(iter_batches, path)
     elif suffix in (".csv", ".jsonl", ".ndjson"):
         if not path.exists():
             raise TableError(f"there is no file {path}")
         names = next(_text_batches(path), pa.RecordBatch.from_pylist([])).schema.names
-
-        def read(columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
-            for batch in _text_batches(path):
-                yield from _sliced(batch if columns is None else batch.select(list(columns)), rows)
-
+        read = partial(_read_text, path)
     else:
         raise TableError(
             f"{path} is not a manifest: expected .parquet, .csv, .jsonl, a folder of shards or of images"
@@ -258,7 +247,12 @@ def open_manifest(
             f"{path} has no column sample_id; it has {', '.join(names) or 'none'}: name each sample uniquely"
         )
     columns = tuple(name for name in MANIFEST_SCHEMA.names if name in names)
-    return Manifest(str(path), columns, str(path.absolute().parent), read)
+    return Manifest(str(path), columns, str((path if path.is_dir() else path.parent).absolute()), read)
+
+
+def _read_text(path: Path, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    for batch in _text_batches(path):
+        yield from _sliced(batch if columns is None else batch.select(list(columns)), rows)
 
 
 def _text_batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -296,34 +290,25 @@ def _image_folder(root: Path, split: str | None, label_column: str) -> Manifest:
             f"{', '.join(sorted(IMAGE_SUFFIXES))})"
         )
 
-    def read(columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
-        pending: list[dict[str, str | None]] = []
-        for image in _image_paths(root):
-            relative = image.relative_to(root)
-            pending.append(
-                {
-                    "sample_id": relative.as_posix(),
-                    "uri": str(image),
-                    label_column: relative.parts[0],
-                    "split": split,
-                }
-            )
-            if len(pending) == rows:
-                yield _as_batch(pending, columns or names)
-                pending = []
-        if pending:
-            yield _as_batch(pending, columns or names)
-
-    names = tuple(
-        name for name in MANIFEST_SCHEMA.names if name in ("sample_id", "uri", label_column, "split")
-    )
-    return Manifest(str(root), names if split else names[:-1], None, read)
+    names = ["sample_id", "uri", label_column, *(["split"] if split else [])]
+    read = partial(_read_images, root, label_column, split)
+    return Manifest(str(root), tuple(name for name in MANIFEST_SCHEMA.names if name in names), None, read)
 
 
-def _as_batch(rows: list[dict[str, str | None]], columns: Iterable[str]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(
-        rows, schema=pa.schema([MANIFEST_SCHEMA.field(name) for name in columns])
-    )
+def _read_images(
+    root: Path, label_column: str, split: str | None, columns: Sequence[str] | None, rows: int
+) -> Iterator[pa.RecordBatch]:
+    wanted = columns or ["sample_id", "uri", label_column]
+    images = _image_paths(root)
+    while chunk := list(islice(images, rows)):
+        relative = [image.relative_to(root) for image in chunk]
+        values: dict[str, list[str | None]] = {
+            "sample_id": [path.as_posix() for path in relative],
+            "uri": [str(image) for image in chunk],
+            label_column: [path.parts[0] for path in relative],
+            "split": [split] * len(chunk),
+        }
+        yield pa.RecordBatch.from_pydict({name: pa.array(values[name], pa.string()) for name in wanted})
 
 
 def _image_paths(root: Path) -> Iterator[Path]:

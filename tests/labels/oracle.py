@@ -48,7 +48,9 @@ def _populated(kind, counts, agrees, height, min_count, rare):
     """Classes that at least one fitted sample falls into: empty ones do not exist."""
     fitted = list(counts.elements())
     if kind == "raw_spl":
-        return Counter(_raw_class(w, t, counts, agrees, height, min_count, rare) for w, t in fitted) - Counter([None])
+        return Counter(
+            _raw_class(w, t, counts, agrees, height, min_count, rare) for w, t in fitted
+        ) - Counter([None])
     if kind == "agreement_filter":
         return Counter(("agreed", w) for w, t in fitted if (w, t) in agrees)
     return Counter(("agreed", w) if (w, t) in agrees else ("disagreed", w) for w, t in fitted)

@@ -54,7 +54,9 @@ def test_merge_is_associative_and_commutative(a, b, c):
 def test_large_vocabularies_stay_sparse_and_count_the_same():
     generator = np.random.default_rng(0)
     weak, teacher = generator.integers(0, 20_000, (2, 5_000))
-    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=20_000, teacher_vocabulary=30_000)
+    confusion = sl.ConfusionMatrix.from_labels(
+        weak, teacher, weak_vocabulary=20_000, teacher_vocabulary=30_000
+    )
     cells, counts = np.unique(np.stack([weak, teacher]), axis=1, return_counts=True)
     assert confusion.counts.nnz == len(counts)
     assert (confusion.counts[cells[0], cells[1]] == counts).all()
@@ -116,4 +118,7 @@ def test_every_integer_dtype_counts(dtype):
 
 def test_torch_tensors_count():
     torch = pytest.importorskip("torch")
-    assert sl.ConfusionMatrix.from_labels(torch.tensor([0, 3]), torch.tensor([1, -1]), weak_vocabulary=4).total == 1
+    assert (
+        sl.ConfusionMatrix.from_labels(torch.tensor([0, 3]), torch.tensor([1, -1]), weak_vocabulary=4).total
+        == 1
+    )

@@ -11,7 +11,9 @@ import sublabel as sl
 def noisy_pairs(samples=20_000, classes=6, seed=0):
     generator = np.random.default_rng(seed)
     weak = generator.integers(0, classes, samples)
-    teacher = np.where(generator.random(samples) < 0.5, weak, generator.integers(0, classes, samples) ** 2 % classes)
+    teacher = np.where(
+        generator.random(samples) < 0.5, weak, generator.integers(0, classes, samples) ** 2 % classes
+    )
     return weak, teacher, np.array([f"clip-{index}" for index in range(samples)])
 
 
@@ -79,7 +81,9 @@ def test_integer_ids_hash_as_their_digits():
     space = spaces()[1].space
     weak, teacher = np.zeros(50, dtype=int), np.ones(50, dtype=int)
     numbers = np.arange(50) * 7_919
-    assert (space.assign(weak, teacher, numbers) == space.assign(weak, teacher, [str(n) for n in numbers])).all()
+    assert (
+        space.assign(weak, teacher, numbers) == space.assign(weak, teacher, [str(n) for n in numbers])
+    ).all()
 
 
 def test_hashed_numbers_are_fixed_for_good():

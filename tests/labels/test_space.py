@@ -26,7 +26,9 @@ def grid(width, height):
 def fitted(strategy, width=7, height=5):
     generator = np.random.default_rng(0)
     weak, teacher = generator.integers(0, width, 90), generator.integers(0, height, 90)
-    return sl.relabel(weak, teacher, strategy=strategy, weak_vocabulary=width, teacher_vocabulary=height).space
+    return sl.relabel(
+        weak, teacher, strategy=strategy, weak_vocabulary=width, teacher_vocabulary=height
+    ).space
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)

@@ -32,7 +32,9 @@ def columns(pairs):
 
 def fit(strategy, case):
     width, height, agrees, fitted, _ = case
-    confusion = sl.ConfusionMatrix.from_labels(*columns(fitted), weak_vocabulary=width, teacher_vocabulary=height)
+    confusion = sl.ConfusionMatrix.from_labels(
+        *columns(fitted), weak_vocabulary=width, teacher_vocabulary=height
+    )
     return strategy.fit(confusion, sl.Alignment(width, height, sorted(agrees)))
 
 
@@ -78,7 +80,12 @@ def test_raw_classes_come_row_by_row_with_other_last(strategy, case):
 
 def test_the_papers_example_has_16_and_8_classes():
     weak, teacher = np.divmod(np.arange(16), 4)
-    for strategy, classes in ((sl.RawSPL(), 16), (sl.SPLB(), 8), (sl.WeakOnly(), 4), (sl.AgreementFilter(), 4)):
+    for strategy, classes in (
+        (sl.RawSPL(), 16),
+        (sl.SPLB(), 8),
+        (sl.WeakOnly(), 4),
+        (sl.AgreementFilter(), 4),
+    ):
         assert sl.relabel(weak, teacher, strategy=strategy, weak_vocabulary=4).space.num_classes == classes
 
 
@@ -86,11 +93,17 @@ def test_names_say_what_a_class_holds():
     weak, teacher = ["baking cookies", "abseiling"], ["baking cookies", "whisking eggs"]
     arrays = [0, 0, 0, 1], [0, 1, 1, 1]
     raw = sl.relabel(*arrays, weak_vocabulary=weak, teacher_vocabulary=teacher)
-    assert raw.space.names == ("baking cookies", "baking cookies × whisking eggs", "abseiling × whisking eggs")
+    assert raw.space.names == (
+        "baking cookies",
+        "baking cookies × whisking eggs",
+        "abseiling × whisking eggs",
+    )
     assert raw.space.kinds == ("agreed", "disagreed", "disagreed")
     half = sl.relabel(*arrays, strategy=sl.SPLB(), weak_vocabulary=weak, teacher_vocabulary=teacher)
     assert half.space.names == ("baking cookies", "baking cookies × (disagreed)", "abseiling × (disagreed)")
-    rare = sl.relabel(*arrays, strategy=sl.RawSPL(min_count=2), weak_vocabulary=weak, teacher_vocabulary=teacher)
+    rare = sl.relabel(
+        *arrays, strategy=sl.RawSPL(min_count=2), weak_vocabulary=weak, teacher_vocabulary=teacher
+    )
     assert rare.space.names == (
         "baking cookies × whisking eggs",
         "baking cookies × (other)",

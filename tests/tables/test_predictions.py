@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import sublabel as sl
+from sublabel.tables import (
+    PREDICTIONS_SCHEMA,
+    PredictionsMetadata,
+    TableWriter,
+    count_pairs,
+    iter_pairs,
+    read_metadata,
+    read_predictions_metadata,
+    read_relabeled,
+    relabel_table,
+)
+
+WEAK, TEACHER = sl.Vocabulary(["baking", "abseiling"]), sl.Vocabulary(["abseiling", "baking", "whisking"])
+METADATA = PredictionsMetadata(WEAK, TEACHER, "f00d")
+
+
+def rows(weak, teacher, prefix="s"):
+    return pa.Table.from_pylist(
+        [
+            {
+                "sample_id": f"{prefix}{index}",
+                "weak_label": None if w < 0 else WEAK[w],
+                "top_ids": None if t < 0 else [t, (t + 1) % 3],
+                "top_probs": None if t < 0 else [0.75, 0.25],
+                "status": "unreadable: cut off" if t < 0 else "ok",
+            }
+            for index, (w, t) in enumerate(zip(weak, teacher, strict=True))
+        ],
+        schema=PREDICTIONS_SCHEMA,
+    )
+
+
+def write(path, table, metadata=None):
+    with TableWriter(path, PREDICTIONS_SCHEMA, (metadata or METADATA).to_strings()) as writer:
+        writer.write(table)
+    return path
+
+
+@pytest.fixture
+def arrays():
+    generator = np.random.default_rng(0)
+    return generator.integers(-1, 2, 500), generator.integers(-1, 3, 500)
+
+
+@pytest.fixture
+def predictions(tmp_path, arrays):
+    """Two shards."""
+    for part, (weak, teacher) in enumerate(zip(*(np.split(a, [300]) for a in arrays), strict=True)):
+        write(tmp_path / f"p/part-{part:05d}.parquet", rows(weak, teacher, f"{part}-"))
+    return tmp_path / "p"
+
+
+def test_pairs_come_back_as_label_arrays(predictions, arrays):
+    chunks = list(iter_pairs(predictions, batch_size=64))
+    assert len(chunks) > 4
+    assert (np.concatenate([chunk.weak for chunk in chunks]) == arrays[0]).all()
+    assert (np.concatenate([chunk.teacher for chunk in chunks]) == arrays[1]).all()
+    assert chunks[0].weak.dtype == chunks[0].teacher.dtype == np.int64
+
+
+def test_metadata_survive(predictions):
+    assert read_predictions_metadata(predictions) == METADATA
+    assert read_metadata(predictions)["weak_fingerprint"] == WEAK.fingerprint
+
+
+@pytest.mark.parametrize(
+    "strategy", [sl.RawSPL(min_count=20), sl.SPLB(), sl.AgreementFilter(), sl.MatchedControl()]
+)
+def test_a_relabeled_table_equals_relabel_on_arrays(strategy, predictions, arrays, tmp_path):
+    summary = relabel_table(predictions, tmp_path / "r.parquet", strategy)
+    table = read_relabeled(tmp_path / "r.parquet")
+    expected = sl.relabel(
+        *arrays,
+        strategy=strategy,
+        weak_vocabulary=WEAK,
+        teacher_vocabulary=TEACHER,
+        sample_ids=table.sample_ids.to_pylist(),
+    )
+    assert (table.labels == expected.labels).all()
+    assert table.space == expected.space
+    assert count_pairs(predictions) == expected.confusion
+    assert summary.rows == 500 == summary.labeled + summary.dropped + summary.abstained
+    assert summary.labeled == (expected.labels >= 0).sum()
+
+
+def test_relabeling_twice_gives_the_same_bytes(predictions, tmp_path):
+    for name in ("a", "b"):
+        relabel_table(predictions, tmp_path / name, sl.RawSPL())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(sl.TableError, match="rows have the columns"),
+        TableWriter(tmp_path / "x.parquet", PREDICTIONS_SCHEMA) as writer,
+    ):
+        writer.write(pa.table({"a": [1]}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_fails_keeps_the_old_file(tmp_path):
+    path = write(tmp_path / "x.parquet", rows([0], [1]))
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError), TableWriter(path, PREDICTIONS_SCHEMA) as writer:
+        writer.write(rows([0, 1], [1, 1]))
+        raise RuntimeError
+    assert path.read_bytes() == before
+
+
+def test_other_tables_are_refused_by_name(tmp_path, predictions):
+    with TableWriter(tmp_path / "m.parquet", pa.schema([("sample_id", pa.string())])) as writer:
+        writer.write(pa.table({"sample_id": ["a"]}))
+    with pytest.raises(sl.TableError, match="m.parquet is not a predictions table"):
+        count_pairs(tmp_path / "m.parquet")
+    with pytest.raises(sl.TableError, match="is not a relabeled table"):
+        read_relabeled(predictions)
+    with pytest.raises(sl.TableError, match="there is no file or folder"):
+        count_pairs(tmp_path / "nothing")
+
+
+def test_a_truncated_shard_is_named(predictions, tmp_path):
+    shard = predictions / "part-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:200])
+    with pytest.raises(sl.TableError, match="part-00001.parquet is not a Parquet file, or it was cut off"):
+        relabel_table(predictions, tmp_path / "r.parquet", sl.SPLB())
+    assert not (tmp_path / "r.parquet").exists()
+
+
+def test_a_weak_label_outside_its_vocabulary_is_named(tmp_path):
+    metadata = PredictionsMetadata(sl.Vocabulary(["baking"]), TEACHER, "f00d")
+    path = write(tmp_path / "p.parquet", rows([0, 1], [0, 0]), metadata)
+    with pytest.raises(sl.LabelError, match="'abseiling' at position 1"):
+        count_pairs(path)
+
+
+def test_a_prediction_outside_the_vocabulary_is_named(tmp_path):
+    metadata = PredictionsMetadata(WEAK, sl.Vocabulary(["x"]), "f00d")
+    with pytest.raises(
+        sl.LabelError, match="teacher label 2 at position 1 is outside the vocabulary of 1 classes"
+    ):
+        count_pairs(write(tmp_path / "p.parquet", rows([0, 1], [0, 2]), metadata))

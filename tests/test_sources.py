@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import sublabel as sl
+from sublabel.sources import Column, FolderName, FromCallable, Keywords, apply_source
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Baking COOKIES with kids", 0),
+        ("baking\n cookies", 0),
+        ("rebaking cookies", -1),
+        ("how to abseil", 1),
+        ("abseiling down", 1),
+        ("baking cookies while abseiling", -1),
+        ("nothing of the kind", -1),
+        ("", -1),
+        (None, -1),
+        ("C++ in a day", 2),
+    ],
+)
+def test_keywords_find_whole_words_of_exactly_one_class(text, label):
+    source = Keywords(
+        {"cookies": "baking cookies", "abseil": ["abseil", re.compile("abseiling")], "code": ["C++"]},
+        column="title",
+    )
+    assert source.vocabulary.names == ("cookies", "abseil", "code")
+    assert source.label({"title": text}) == label
+
+
+@pytest.mark.parametrize("keywords", [{"a": []}, {"a": [" "]}, {}])
+def test_empty_keywords_are_refused(keywords):
+    with pytest.raises(sl.LabelError):
+        Keywords(keywords, column="title")
+
+
+def test_a_column_abstains_on_null_and_refuses_strangers():
+    source = Column("query", ["cat", "dog"])
+    assert [source.label({"query": name}) for name in ("dog", None, "")] == [1, -1, -1]
+    with pytest.raises(sl.LabelError, match="'bird' is not in the vocabulary"):
+        source.label({"query": "bird"})
+    with pytest.raises(sl.TableError, match="no column 'query'; it has a, b"):
+        source.label({"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize(
+    ("uri", "level", "label"),
+    [
+        ("x/cat/1.jpg", 1, 0),
+        ("cat/x/1.jpg", 2, 0),
+        ("s3://b/dog/1.jpg", 1, 1),
+        ("cat.jpg", 1, -1),
+        (None, 1, -1),
+    ],
+)
+def test_a_folder_name_is_a_label(uri, level, label):
+    assert FolderName(["cat", "dog"], level=level).label({"uri": uri}) == label
+
+
+def write(tmp_path):
+    titles = ["a cat", "two dogs and a dog", "cat, dog", None]
+    table = pa.table(
+        {"sample_id": list("abcd"), "image": [b"x"] * 4, "title": titles, "weak_label": ["old"] * 4}
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def test_apply_source_fills_weak_label_and_keeps_the_rest(tmp_path):
+    source = Keywords({"cat": "cat", "dog": "dog"}, column="title")
+    summary = apply_source(write(tmp_path), source, tmp_path / "out.parquet")
+    assert summary == (4, 2, {"cat": 1, "dog": 1})
+    before, after = (pq.read_table(tmp_path / name) for name in ("in.parquet", "out.parquet"))
+    assert after["weak_label"].to_pylist() == ["cat", "dog", None, None]
+    for name in ("sample_id", "image", "title"):
+        assert after[name].to_pylist() == before[name].to_pylist()
+
+
+def test_a_callable_is_a_source(tmp_path):
+    source = FromCallable(lambda record: "cat" if record["sample_id"] < "c" else None, ["cat"])
+    assert apply_source(write(tmp_path), source, tmp_path / "out.parquet").counts == {"cat": 2}
+
+
+def test_a_source_that_leaves_its_vocabulary_is_refused(tmp_path):
+    source = FromCallable(lambda record: "cat", ["cat"])
+    source.label = lambda record: 5
+    with pytest.raises(sl.LabelError, match="gave label 5 to sample 'a'"):
+        apply_source(write(tmp_path), source, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
