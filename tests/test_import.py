@@ -21,7 +21,7 @@ def test_import_loads_nothing_heavy():
 
 
 def test_the_label_algebra_and_the_command_line_need_no_torch():
-    code = "import sublabel as sl; sl.relabel([0], [1], weak_vocabulary=2); import sublabel.cli, sublabel.sources"
+    code = "import sublabel as sl, sublabel.cli, sublabel.sources; sl.relabel([0], [1], weak_vocabulary=2)"
     assert loaded_after(code) == "[]"
 
 

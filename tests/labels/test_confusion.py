@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,8 +39,7 @@ def test_counts_equal_scikit_learns(pairs):
 @given(pairs=labels, cuts=st.lists(st.integers(0, 80), max_size=4))
 def test_any_chunking_counts_the_same(pairs, cuts):
     confusion = sl.ConfusionMatrix(CLASSES)
-    edges = [0, *sorted(cuts), len(pairs)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise([0, *sorted(cuts), len(pairs)]):
         confusion.update(*split(pairs[start:stop]))
     assert confusion == count(pairs)
 

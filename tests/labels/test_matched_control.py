@@ -51,11 +51,12 @@ def test_the_teachers_distinction_is_gone():
     plain, control, _ = spaces()
     disagreed = np.array(plain.space.kinds)[plain.labels] == "disagreed"
     same = (plain.labels == control.labels)[disagreed].mean()
-    by_chance = np.mean([
-        size / plain.space.sizes[[k == "disagreed" and plain.space.describe(i).weak == e.weak
-                                  for i, k in enumerate(plain.space.kinds)]].sum()
-        for size, e in ((plain.space.sizes[label], plain.space.describe(label)) for label in plain.labels[disagreed])
-    ])  # fmt: skip
+    rows = np.array([plain.space.describe(label).weak for label in range(len(plain.space))])
+    inner = np.array(plain.space.kinds) == "disagreed"
+    share = [
+        plain.space.sizes[k] / plain.space.sizes[inner & (rows == rows[k])].sum() for k in range(len(rows))
+    ]
+    by_chance = np.mean(np.array(share)[plain.labels[disagreed]])
     assert same == pytest.approx(by_chance, abs=0.02)
 
 

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sublabel.errors import ConfigError
+from sublabel.training import Classifier, FinetuneModule, PretrainModule, sgd
+from sublabel.training.modules import parameter_groups
+
+
+class Tiny(nn.Module):
+    """Channel means after a convolution: the smallest backbone that keeps the contract."""
+
+    num_features = 8
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, inputs):
+        return self.norm(self.convolution(inputs)).relu().mean((-2, -1))
+
+
+def brightness_data(samples=96, seed=0):
+    """Two classes that a mean tells apart: dark and bright."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(samples) % 2
+    inputs = torch.randint(0, 100, (samples, 3, 8, 8), generator=generator) + 120 * labels.view(-1, 1, 1, 1)
+    return TensorDataset(inputs.to(torch.uint8), labels)
+
+
+def trainer(**options):
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    return L.Trainer(accelerator="cpu", **quiet, **options)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "constant"])
+def test_training_learns(schedule):
+    L.seed_everything(0, verbose=False)
+    module = FinetuneModule(
+        Tiny(), 2, optimizer=sgd(0.05), schedule=schedule, mean=(0.5,) * 3, std=(0.25,) * 3
+    )
+    fit = trainer(max_epochs=8)
+    fit.fit(module, DataLoader(brightness_data(), batch_size=16, shuffle=True))
+    [scores] = fit.test(module, DataLoader(brightness_data(seed=1), batch_size=32), verbose=False)
+    assert scores["test/top1"] > 0.95
+    assert scores["test/top5"] == 1
+
+
+@pytest.mark.parametrize(("schedule", "first"), [("cosine", 0.1 / 3), ("one_cycle", 0.004)])
+def test_the_schedule_spans_the_run_in_steps(schedule, first):
+    module = PretrainModule(Tiny(), 2, schedule=schedule, warmup_fraction=0.1)
+    rates = []
+
+    class Watch(L.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    fit = trainer(max_epochs=4, callbacks=[Watch()])
+    fit.fit(module, DataLoader(brightness_data(), batch_size=16))
+    assert len(rates) == 24
+    assert rates[0] == pytest.approx(first)
+    assert max(rates) == pytest.approx(0.1, rel=0.02)
+    assert rates[-1] < 0.002
+
+
+def test_a_step_equals_plain_pytorch():
+    torch.manual_seed(0)
+    module = PretrainModule(Tiny(), 5, label_smoothing=0.1, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    inputs, labels = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), torch.arange(6) % 5
+    module.log = lambda *_, **__: None
+    mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
+    classifier = module.classifier
+    logits = classifier.head(classifier.backbone((inputs / 255 - mean) / std))
+    expected = nn.CrossEntropyLoss(label_smoothing=0.1)(logits, labels)
+    assert module.training_step((inputs, labels), 0).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_views_are_averaged_as_probabilities():
+    torch.manual_seed(0)
+    module = FinetuneModule(Tiny(), 4, views=3).eval()
+    inputs = torch.rand(5, 3, 3, 8, 8)
+    expected = torch.stack([module(inputs[:, view]).softmax(-1) for view in range(3)]).mean(0)
+    assert torch.allclose(module.probabilities(inputs), expected, atol=1e-6)
+
+
+def test_accuracies_equal_a_count_by_hand():
+    torch.manual_seed(0)
+    module = FinetuneModule(Tiny(), 12).eval()
+    inputs, labels = torch.rand(50, 3, 8, 8), torch.randint(0, 12, (50,))
+    ranked = module(inputs).argsort(-1, descending=True)
+    [scores] = trainer().test(module, DataLoader(TensorDataset(inputs, labels), batch_size=7), verbose=False)
+    assert scores["test/top1"] == pytest.approx((ranked[:, 0] == labels).double().mean().item())
+    assert scores["test/top5"] == pytest.approx((ranked[:, :5] == labels[:, None]).any(1).double().mean().item())
+
+
+def test_a_foreign_loop_needs_no_trainer():
+    torch.manual_seed(0)
+    classifier = Classifier(Tiny(), 2, mean=(0.5,) * 3, std=(0.25,) * 3)
+    optimizer = sgd(0.05)(parameter_groups(classifier))
+    inputs, labels = brightness_data().tensors
+    losses = []
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(classifier(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_norms_and_biases_do_not_decay():
+    groups = parameter_groups(Classifier(Tiny(), 2))
+    optimizer = sgd(0.1, weight_decay=0.01)(groups)
+    decays = {
+        parameter.ndim > 1: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
+    }
+    assert decays == {True: 0.01, False: 0.0}
+    assert sum(len(group["params"]) for group in groups) == len(list(Classifier(Tiny(), 2).parameters()))
+
+
+def test_channels_last_changes_the_layout_and_not_the_result():
+    torch.manual_seed(0)
+    module = PretrainModule(Tiny(), 3).eval()
+    inputs = torch.rand(4, 3, 8, 8)
+    before = module(inputs)
+    module.configure_model()
+    weight = module.classifier.backbone.convolution.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(module(inputs), before, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights():
+    def weights():
+        L.seed_everything(3, verbose=False)
+        module = PretrainModule(Tiny(), 2)
+        trainer(max_epochs=2).fit(module, DataLoader(brightness_data(), batch_size=16, shuffle=True))
+        return np.concatenate([p.detach().numpy().ravel() for p in module.parameters()])
+
+    assert (weights() == weights()).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Classifier(nn.Identity(), 3), "Identity has no integer `num_features`"),
+        (lambda: Classifier(Tiny(), 0), "num_classes is 0"),
+        (lambda: Classifier(Tiny(), 2, mean=(0.5,) * 3), "both mean and std"),
+        (lambda: PretrainModule(Tiny(), 2, schedule="linear"), "schedule is 'linear'"),
+        (lambda: PretrainModule(Tiny(), 2, warmup_fraction=1.0), "warmup_fraction is 1.0"),
+        (lambda: PretrainModule(Tiny(), 2, label_smoothing=1.0), "label_smoothing is 1.0"),
+    ],
+)
+def test_bad_options_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
