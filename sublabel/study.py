@@ -48,6 +48,7 @@ from sublabel.labels import (  # noqa: E402
 from sublabel.tables import open_manifest, read_relabeled, relabel_table  # noqa: E402
 from sublabel.teacher import ModuleTeacher, predict_manifest  # noqa: E402
 from sublabel.training import (  # noqa: E402
+    OPTIMIZERS,
     FinetuneModule,
     LabelDataModule,
     LabeledDataset,
@@ -58,7 +59,6 @@ from sublabel.training import (  # noqa: E402
     best_precision,
     load_model,
     save_model,
-    sgd,
     warm_start,
 )
 
@@ -87,7 +87,10 @@ class TrainOptions(BaseModel):
 
     epochs: PositiveInt = Field(default=4, description="passes over the data")
     batch_size: PositiveInt = Field(default=128, description="samples a batch and device")
-    learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate of SGD")
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="sgd", description="SGD with Nesterov momentum, or AdamW"
+    )
+    learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
     weight_decay: float = Field(
         default=5e-4, ge=0, description="L2 penalty on weights, not on biases and norms"
     )
@@ -250,7 +253,9 @@ class Study:
 
     def _module_options(self, options: TrainOptions, preprocessing: Preprocessing) -> dict[str, Any]:
         return {
-            "optimizer": sgd(options.learning_rate, weight_decay=options.weight_decay),
+            "optimizer": OPTIMIZERS[options.optimizer](
+                options.learning_rate, weight_decay=options.weight_decay
+            ),
             "schedule": options.schedule,
             "label_smoothing": options.label_smoothing,
             "mean": preprocessing.mean,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,15 +48,9 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
         ArtifactError: The weights file does not exist or does not fit the model.
     """
     if not timm.is_model(name.split(".")[0]):
-        similar = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
-        raise ConfigError(
-            f"timm has no model {name!r}"
-            + (
-                f"; did you mean one of {', '.join(similar)}?"
-                if similar
-                else "; `timm.list_models()` names them all"
-            )
-        )
+        similar = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
+        hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+        raise ConfigError(f"timm has no model {name!r}{hint} (`timm.list_models()` names them all)")
     options: dict[str, Any] = {}
     if weights is not None:
         if not Path(weights).is_file():
@@ -66,7 +61,8 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
     except (RuntimeError, KeyError) as error:
         if weights is None:
             raise
-        raise ArtifactError(f"{weights} does not fit timm's {name}: {error}") from error
+        first = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{weights} does not fit timm's {name}: {first}") from error
     # Some models widen their features in a layer before the classifier; the head must match what forward
     # returns.
     backbone.num_features = getattr(backbone, "head_hidden_size", backbone.num_features)

@@ -26,7 +26,7 @@ AUGMENTATIONS = {
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     """Resize the short side to the input size over `crop_fraction`, and crop the centre."""
     _, height, width = preprocessing.input_size
-    short_side = round(min(height, width) / preprocessing.crop_fraction)
+    short_side = int(min(height, width) / preprocessing.crop_fraction)
     resize = v2.Resize(short_side, _interpolation(preprocessing))
     transform: Transform = v2.Compose([resize, v2.CenterCrop((height, width))])
     return transform

@@ -16,9 +16,18 @@ from sublabel.training.checkpoint import (  # noqa: E402
 )
 from sublabel.training.classifier import Classifier, best_precision  # noqa: E402
 from sublabel.training.data import LabelDataModule, LabeledDataset, MediaTable  # noqa: E402
-from sublabel.training.modules import FinetuneModule, OptimizerFactory, PretrainModule, Schedule, sgd  # noqa: E402
+from sublabel.training.modules import (  # noqa: E402
+    OPTIMIZERS,
+    FinetuneModule,
+    OptimizerFactory,
+    PretrainModule,
+    Schedule,
+    adamw,
+    sgd,
+)
 
 __all__ = [
+    "OPTIMIZERS",
     "Classifier",
     "FinetuneModule",
     "LabelDataModule",
@@ -30,6 +39,7 @@ __all__ = [
     "PretrainModule",
     "Schedule",
     "WarmStartReport",
+    "adamw",
     "best_precision",
     "load_model",
     "read_card",

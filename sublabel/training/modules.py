@@ -37,6 +37,18 @@ def sgd(learning_rate: float = 0.1, *, momentum: float = 0.9, weight_decay: floa
     return make
 
 
+def adamw(learning_rate: float = 4e-3, *, weight_decay: float = 0.05) -> OptimizerFactory:
+    """A factory of AdamW, which fits small networks in fewer steps than SGD (ours)."""
+
+    def make(parameter_groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameter_groups, lr=learning_rate, weight_decay=weight_decay)
+
+    return make
+
+
+OPTIMIZERS: dict[str, Callable[..., OptimizerFactory]] = {"sgd": sgd, "adamw": adamw}
+
+
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     """The trainable parameters in two groups: weights, and biases and norms, which do not decay."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
-from sublabel_image import ImageDomain
 
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.training import Classifier, ModelCard, load_model, read_card, save_model, warm_start
+from sublabel_image import ImageDomain
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_warm_start_drops_the_head_and_loads_all_else(saved, classifier):
     report = warm_start(fresh, saved)
     assert report.dropped == ("head.bias", "head.weight")
     assert set(report.loaded) == set(fresh.state_dict())
-    assert not (report.missing or report.unexpected or report.mismatched)
+    assert (report.missing, report.unexpected, report.mismatched) == ((), (), {})
     assert all(torch.equal(a, b) for a, b in zip(
         fresh.state_dict().values(), classifier.backbone.state_dict().values(), strict=True
     ))  # fmt: skip
@@ -61,7 +61,9 @@ def test_a_warm_start_drops_the_head_and_loads_all_else(saved, classifier):
 def test_a_warm_start_that_does_not_fit_is_refused_and_changes_nothing(saved):
     other = ImageDomain().create_backbone("resnet10t")
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
-    with pytest.raises(ArtifactError, match=r"missing.*of another shape \(.*in the weights, .*in the backbone"):
+    with pytest.raises(
+        ArtifactError, match=r"missing.*of another shape \(.*in the weights, .*in the backbone"
+    ):
         warm_start(other, saved)
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
 

@@ -98,7 +98,9 @@ def test_accuracies_equal_a_count_by_hand():
     ranked = module(inputs).argsort(-1, descending=True)
     [scores] = trainer().test(module, DataLoader(TensorDataset(inputs, labels), batch_size=7), verbose=False)
     assert scores["test/top1"] == pytest.approx((ranked[:, 0] == labels).double().mean().item())
-    assert scores["test/top5"] == pytest.approx((ranked[:, :5] == labels[:, None]).any(1).double().mean().item())
+    assert scores["test/top5"] == pytest.approx(
+        (ranked[:, :5] == labels[:, None]).any(1).double().mean().item()
+    )
 
 
 def test_a_foreign_loop_needs_no_trainer():
@@ -120,7 +122,9 @@ def test_norms_and_biases_do_not_decay():
     groups = parameter_groups(Classifier(Tiny(), 2))
     optimizer = sgd(0.1, weight_decay=0.01)(groups)
     decays = {
-        parameter.ndim > 1: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
+        parameter.ndim > 1: group["weight_decay"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
     }
     assert decays == {True: 0.01, False: 0.0}
     assert sum(len(group["params"]) for group in groups) == len(list(Classifier(Tiny(), 2).parameters()))

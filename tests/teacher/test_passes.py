@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import sublabel as sl
+from sublabel.domain import Preprocessing
+from sublabel.errors import ConfigError, TableError
+from sublabel.tables import iter_batches, iter_pairs, open_manifest, read_predictions_metadata
+from sublabel.teacher import ModuleTeacher, predict_manifest
+from sublabel_image import ImageDomain
+
+VOCABULARY = sl.Vocabulary(["dark", "middle", "bright"])
+WANTED = Preprocessing(input_size=(3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+class Brightness(nn.Module):
+    """Logits fall with the distance of the mean grey value from 0, 127 and 255: its answers are known."""
+
+    def forward(self, inputs):
+        grey = inputs.float().mean((1, 2, 3))
+        return -(grey[:, None] - torch.tensor([0.0, 127.0, 255.0])).abs() / 50
+
+
+def image(grey):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), grey, np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def truncated_jpeg():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, format="JPEG")
+    return buffer.getvalue()[:2000]
+
+
+def manifest(tmp_path, samples=50, broken=()):
+    greys = [(index * 37) % 256 for index in range(samples)]
+    rows = [
+        {
+            "sample_id": f"s{index}",
+            "image": broken[index] if index in broken else image(grey),
+            "weak_label": None if index % 7 == 0 else VOCABULARY[index % 3],
+        }
+        for index, grey in enumerate(greys)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet", row_group_size=11)
+    return open_manifest(tmp_path / "m.parquet"), greys
+
+
+def predict(manifest, out, **options):
+    domain = ImageDomain()
+    options = {"batch_size": 4, "shard_batches": 3, **options}
+    return predict_manifest(
+        manifest,
+        options.pop("teacher", ModuleTeacher(Brightness(), VOCABULARY, top_k=2, device="cpu")),
+        out,
+        read=options.pop("read", domain.read),
+        transform=domain.transform(WANTED, None),
+        **options,
+    )
+
+
+def rows(path):
+    return pa.Table.from_batches(list(iter_batches(path))).to_pylist()
+
+
+def test_every_sample_gets_the_teachers_answer_in_the_manifests_order(tmp_path):
+    source, greys = manifest(tmp_path)
+    summary = predict(source, tmp_path / "p")
+    table = rows(tmp_path / "p")
+    logits = -np.abs(np.array(greys)[:, None] - np.array([0, 127, 255])) / 50
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert [row["sample_id"] for row in table] == [f"s{index}" for index in range(50)]
+    for row, probabilities in zip(table, expected, strict=True):
+        order = np.argsort(-probabilities)[:2]
+        assert row["top_ids"] == order.tolist()
+        assert row["top_probs"] == pytest.approx(probabilities[order], abs=1e-4)
+        assert row["status"] == "ok"
+    assert (summary.rows, summary.failed) == (50, 0)
+    assert len(list((tmp_path / "p").iterdir())) == 5
+
+
+def test_labels_come_back_as_pairs(tmp_path):
+    source, greys = manifest(tmp_path)
+    predict(source, tmp_path / "p")
+    pairs = list(iter_pairs(tmp_path / "p"))
+    weak = np.concatenate([chunk.weak for chunk in pairs])
+    teacher = np.concatenate([chunk.teacher for chunk in pairs])
+    # The weak vocabulary is sorted by name: bright, dark, middle.
+    names = sl.Vocabulary(["bright", "dark", "middle"])
+    assert read_predictions_metadata(tmp_path / "p").weak_vocabulary == names
+    expected = [-1 if i % 7 == 0 else names.index(VOCABULARY[i % 3]) for i in range(50)]
+    assert weak.tolist() == expected
+    assert teacher.tolist() == [min(2, round(grey / 127.5)) for grey in greys]
+
+
+def test_what_cannot_be_read_is_a_row_with_its_reason(tmp_path):
+    broken = {3: b"not an image", 8: truncated_jpeg(), 12: None, 13: None}
+    source, _ = manifest(tmp_path, broken=broken)
+    summary = predict(source, tmp_path / "p")
+    table = {row["sample_id"]: row for row in rows(tmp_path / "p")}
+    assert len(table) == summary.rows == 50
+    assert summary.failed == 4
+    assert table["s3"]["status"].startswith("unreadable: not an image")
+    assert table["s8"]["status"].startswith("unreadable: ")
+    assert table["s12"]["status"].startswith("missing: ")
+    assert all(table[f"s{index}"]["top_ids"] is None for index in broken)
+    assert summary.statuses[table["s12"]["status"]] == 2
+    assert "50 samples, 4 without a prediction; 2 × missing" in str(summary)
+
+
+def test_a_batch_without_any_readable_sample_is_no_problem(tmp_path):
+    source, _ = manifest(tmp_path, samples=4, broken=dict.fromkeys(range(4), b"x"))
+    assert predict(source, tmp_path / "p").failed == 4
+
+
+def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(tmp_path):
+    source, _ = manifest(tmp_path)
+    predict(source, tmp_path / "whole")
+    domain, seen = ImageDomain(), []
+
+    def read(row):
+        seen.append(row["sample_id"])
+        if len(seen) == 30:
+            raise KeyboardInterrupt
+        return domain.read(row)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(source, tmp_path / "killed", read=read)
+    assert len(list((tmp_path / "killed").iterdir())) == 2
+    seen.clear()
+    seen.extend(["-"] * 100)
+    summary = predict(source, tmp_path / "killed", read=read)
+    assert seen[100] == "s24"
+    assert summary.rows == 50
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "killed" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("samples", [24, 30])
+def test_an_ended_pass_is_not_run_again(tmp_path, samples):
+    source, _ = manifest(tmp_path, samples=samples)
+    first = predict(source, tmp_path / "p")
+
+    def read(row):
+        raise AssertionError
+
+    assert predict(source, tmp_path / "p", read=read) == first
+
+
+def test_worker_processes_give_the_same_bytes(tmp_path):
+    source, _ = manifest(tmp_path)
+    predict(source, tmp_path / "one")
+    predict(source, tmp_path / "two", num_workers=2)
+    for path in (tmp_path / "one").iterdir():
+        assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (
+            {"teacher": ModuleTeacher(nn.Sequential(Brightness(), nn.Linear(3, 3)), VOCABULARY)},
+            "teacher_fingerprint",
+        ),
+        ({"weak_vocabulary": sl.Vocabulary(["dark", "middle", "bright"])}, "weak_vocabulary"),
+        ({"batch_size": 8}, "rows_per_shard"),
+    ],
+)
+def test_predictions_of_another_pass_are_not_mixed(tmp_path, change, what):
+    source, _ = manifest(tmp_path)
+    predict(source, tmp_path / "p")
+    with pytest.raises(TableError, match=f"with another {what}.*choose another folder"):
+        predict(source, tmp_path / "p", **change)
+
+
+def test_a_manifest_without_weak_labels_is_refused(tmp_path):
+    pq.write_table(pa.table({"sample_id": ["a"], "uri": ["x"]}), tmp_path / "m.parquet")
+    with pytest.raises(TableError, match="no column weak_label"):
+        predict(open_manifest(tmp_path / "m.parquet"), tmp_path / "p")
+
+
+def test_a_teacher_of_another_width_is_refused():
+    teacher = ModuleTeacher(Brightness(), sl.Vocabulary(["a", "b"]), device="cpu")
+    with pytest.raises(ConfigError, match=r"logits of shape \(2, 3\).*vocabulary of 2 classes"):
+        teacher.predict(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ConfigError, match="top_k is 0"):
+        ModuleTeacher(Brightness(), VOCABULARY, top_k=0)
