@@ -2,7 +2,7 @@
 
 The names below are the label algebra and need numpy and scipy alone. Everything else is imported from its
 module: `sublabel.tables`, `sublabel.sources`, `sublabel.teacher`, `sublabel.training`, `sublabel.evaluation`,
-    `sublabel.study`.
+`sublabel.study`.
 """
 
 from importlib import import_module

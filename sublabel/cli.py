@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from sublabel.errors import LabelError, SublabelError
+from sublabel.errors import ConfigError, LabelError, SublabelError
 from sublabel.labels import STRATEGIES, Alignment, ConfusionMatrix, LabelSpace, RawSPL, Strategy
 from sublabel.tables import count_pairs, read_metadata, relabel_table
 
 LARGEST = 10
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with exit code 2 and one message; of a union's many complaints, keep those that help."""
-        if 'key "strategy"' in message:
-            useful = [
-                line.strip() for line in message.splitlines() if line.strip().startswith("Input should")
-            ]
-            message = "; ".join(useful) or (
-                f"no strategy has these options; the kinds are {', '.join(STRATEGIES)}, and `sublabel "
-                "strategies` "
-                "lists the options of each"
-            )
-            message = f"--strategy: {message}"
-        super().error(message, ex)
-
-
 def relabel(options: Namespace) -> None:
     """Write the relabeled table of predictions, and say what became of the samples."""
-    strategy: Strategy = TypeAdapter(Strategy).validate_python(options.strategy.as_dict())
-    summary = relabel_table(options.predictions, options.output, strategy, alignment=options.alignment)
+    summary = relabel_table(
+        options.predictions, options.output, _strategy(options.strategy), alignment=options.alignment
+    )
     if options.space is not None:
         summary.space.save(options.space)
     _console().print(f"{summary}\n{options.output}", soft_wrap=True)
@@ -68,7 +55,7 @@ def strategies(options: Namespace) -> None:
 
 def parser() -> ArgumentParser:
     """The parser of all commands."""
-    commands = _Parser(
+    commands = ArgumentParser(
         prog="sublabel",
         description="Pre-training classes from weak labels and teacher predictions: Sub-Pseudo Labels (SPL).",
         version=_version(),
@@ -79,7 +66,7 @@ def parser() -> ArgumentParser:
         (inspect, _inspect_arguments),
         (strategies, None),
     ):
-        command = _Parser(description=function.__doc__)
+        command = ArgumentParser(description=function.__doc__)
         if arguments is not None:
             arguments(command)
         chosen.add_subcommand(function.__name__, command, help=function.__doc__)
@@ -89,7 +76,7 @@ def parser() -> ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; bad input ends with one message and exit code 2."""
     commands = parser()
-    options = commands.parse_args(arguments)
+    options = commands.parse_args(_join_nested(sys.argv[1:] if arguments is None else arguments))
     command = {function.__name__: function for function in (relabel, inspect, strategies)}[options.command]
     try:
         command(options[options.command])
@@ -97,6 +84,35 @@ def main(arguments: list[str] | None = None) -> int:
         _console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
         return 2
     return 0
+
+
+def _strategy(options: dict[str, Any]) -> Strategy:
+    try:
+        strategy: Strategy = TypeAdapter(Strategy).validate_python(options)
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(map(str, entry['loc'][1:]))} {entry['msg']}" for entry in error.errors()
+        )
+        raise ConfigError(f"--strategy: {found.strip()} (`sublabel strategies` lists all options)") from error
+    return strategy
+
+
+def _join_nested(arguments: list[str]) -> list[str]:
+    """Join `--strategy.of.a 1 --strategy.of.b 2` to `--strategy.of '{"a": 1, "b": 2}'`.
+
+    jsonargparse keeps only the last of several options below the second dot of a mapping.
+    """
+    kept: list[str] = []
+    nested: dict[str, dict[str, str]] = {}
+    remaining = iter(arguments)
+    for argument in remaining:
+        match = re.fullmatch(r"(--strategy\.\w+)\.(\w+)(?:=(.*))?", argument)
+        if match is None:
+            kept.append(argument)
+            continue
+        option, key, value = match.groups()
+        nested.setdefault(option, {})[key] = next(remaining, "") if value is None else value
+    return kept + [f"{option}={json.dumps(values)}" for option, values in nested.items()]
 
 
 def _relabel_arguments(command: ArgumentParser) -> None:
@@ -107,7 +123,12 @@ def _relabel_arguments(command: ArgumentParser) -> None:
     command.add_argument(
         "-o", "--output", type=str, required=True, help="the relabeled Parquet table to write"
     )
-    command.add_argument("--strategy", type=Strategy, default=RawSPL(), help="see `sublabel strategies`")
+    command.add_argument(
+        "--strategy",
+        type=dict[str, Any],
+        default={"kind": "raw_spl"},
+        help="--strategy.kind KIND and --strategy.OPTION VALUE; `sublabel strategies` lists them",
+    )
     command.add_argument(
         "--space", type=str | None, default=None, help="also write the label space as JSON, here"
     )

@@ -42,7 +42,12 @@ class Alignment:
     ) -> None:
         self.weak_vocabulary = Vocabulary.of(weak_vocabulary)
         self.teacher_vocabulary = Vocabulary.of(teacher_vocabulary)
-        listed = np.array(list(pairs))
+        try:
+            listed = np.array(list(pairs))
+        except ValueError as error:
+            raise LabelError(
+                f"the pairs of an alignment are not all (weak id, teacher id): {error}"
+            ) from error
         if listed.size == 0:
             listed = np.empty((0, 2), dtype=np.int64)
         if listed.ndim != 2 or listed.shape[1] != 2:
@@ -96,14 +101,17 @@ class Alignment:
         """
         if value is None:
             return cls.by_name(weak_vocabulary, teacher_vocabulary)
+        if not isinstance(value, (Alignment, Mapping)):
+            raise LabelError(
+                f"expected an Alignment, a mapping of weak names to teacher names, or None, and got {value!r}"
+            )
         if not isinstance(value, Alignment):
             return cls.from_mapping(value, weak_vocabulary, teacher_vocabulary)
         weak, teacher = Vocabulary.of(weak_vocabulary), Vocabulary.of(teacher_vocabulary)
         if (value.weak_vocabulary, value.teacher_vocabulary) != (weak, teacher):
             raise LabelError(
                 f"the alignment is over {value.weak_vocabulary!r} × {value.teacher_vocabulary!r}, the "
-                "labels are over "
-                f"{weak!r} × {teacher!r}: build it from the same vocabularies"
+                f"labels are over {weak!r} × {teacher!r}: build it from the same vocabularies"
             )
         return value
 
@@ -123,6 +131,5 @@ class Alignment:
     def __repr__(self) -> str:
         return (
             f"Alignment({len(self)} pairs of {len(self.weak_vocabulary)} weak × "
-            f"{len(self.teacher_vocabulary)} teacher "
-            "classes)"
+            f"{len(self.teacher_vocabulary)} teacher classes)"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,21 @@ from sublabel.labels._arrays import DENSE_CELLS, check_pair
 from sublabel.labels._files import write_atomically
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
+FORMAT = "sublabel.ConfusionMatrix"
+VERSION = 1
+# All that NumPy, zipfile and zlib raise on a damaged archive; a file of another kind has no context manager.
+_DAMAGE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 class ConfusionMatrix:
     """Sparse counts, axis order `[weak, teacher]`, of any two vocabularies; starts empty.
@@ -24,7 +40,7 @@ class ConfusionMatrix:
         teacher_vocabulary: The T teacher classes (columns); None when they are the weak ones.
 
     Attributes:
-        counts: `scipy.sparse.csr_array` int64 (W, T); no explicit zeros, sorted.
+        counts: `scipy.sparse.csr_array` int64 (W, T); no explicit zeros, sorted; not to be written to.
         abstained: Samples in which either side was -1; they are in no cell.
 
     Example:
@@ -117,8 +133,7 @@ class ConfusionMatrix:
             if mine != theirs:
                 raise LabelError(
                     f"cannot merge confusion matrices over different {axis} vocabularies ({mine!r} and "
-                    f"{theirs!r}): "
-                    "count both with the same one"
+                    f"{theirs!r}): count both with the same one"
                 )
         merged = ConfusionMatrix(self.weak_vocabulary, self.teacher_vocabulary)
         merged._add(self.counts, self.abstained)
@@ -135,8 +150,8 @@ class ConfusionMatrix:
         """Write one `.npz` file, atomically: cells, vocabularies and the number of abstentions."""
         entries = self.counts.tocoo()
         header = {
-            "format": "sublabel.ConfusionMatrix",
-            "version": 1,
+            "format": FORMAT,
+            "version": VERSION,
             "weak": self.weak_vocabulary.names,
             "teacher": self.teacher_vocabulary.names,
             "abstained": self.abstained,
@@ -155,21 +170,39 @@ class ConfusionMatrix:
         """Read what `save` wrote.
 
         Raises:
-            LabelError: The file is damaged, or not a confusion matrix.
+            LabelError: The file is damaged, not a confusion matrix, or of another format version.
+            FileNotFoundError: There is no such file.
         """
+        Path(path).stat()
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                header = json.loads(arrays["header"].tobytes())
-                confusion = cls(header["weak"], header["teacher"])
-                entries = (arrays["count"], (arrays["weak"], arrays["teacher"]))
-                confusion._add(
-                    sparse.csr_array(entries, shape=confusion.shape, dtype=np.int64), header["abstained"]
-                )
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                confusion = cls._from_header(json.loads(arrays["header"].tobytes()))
+                confusion._add_cells(arrays["weak"], arrays["teacher"], arrays["count"])
+        except _DAMAGE as error:
             raise LabelError(
                 f"{path} is not a confusion matrix that sublabel wrote, or it is damaged: {error}"
             ) from error
         return confusion
+
+    @classmethod
+    def _from_header(cls, header: Any) -> ConfusionMatrix:
+        if header["format"] != FORMAT or header["version"] != VERSION:
+            raise ValueError(
+                f"it is {header['format']!r} version {header['version']!r}; "
+                f"this release reads {FORMAT!r} version {VERSION}"
+            )
+        confusion = cls(header["weak"], header["teacher"])
+        confusion.abstained = int(header["abstained"])
+        return confusion
+
+    def _add_cells(self, weak: np.ndarray, teacher: np.ndarray, count: np.ndarray) -> None:
+        if count.dtype.kind not in "iu" or (count < 1).any() or self.abstained < 0:
+            raise ValueError("its counts are not positive integers")
+        entries: Any = (
+            count.astype(np.int64),
+            check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary),
+        )
+        self._add(sparse.csr_array(entries, shape=self.shape), 0)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConfusionMatrix):
@@ -188,6 +221,5 @@ class ConfusionMatrix:
         rows, columns = self.shape
         return (
             f"ConfusionMatrix([weak, teacher] = {rows} × {columns}, {self.total} samples in "
-            f"{self.counts.nnz} cells, "
-            f"{self.abstained} abstained)"
+            f"{self.counts.nnz} cells, {self.abstained} abstained)"
         )

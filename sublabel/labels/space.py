@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import DENSE_CELLS, check_pair
+from sublabel.labels._arrays import DENSE_CELLS, check_pair, check_sample_ids
 from sublabel.labels._files import write_atomically
 from sublabel.labels._hashing import uniform_from_ids
 from sublabel.labels.vocabulary import Vocabulary
@@ -78,6 +78,14 @@ class LabelSpace:
     """Of a matched control: `assign` then draws the disagreed classes by sample id."""
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        """Make the arrays read-only: the look-up table and the fingerprint are computed from them once."""
+        for name in ("row_default", "column_default", "cells", "cell_labels"):
+            # A copy of ours, so that the caller's own array stays writable.
+            array = np.array(getattr(self, name), dtype=np.int64)
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
     @property
     def num_classes(self) -> int:
         """K, the width of the pre-training head."""
@@ -113,9 +121,7 @@ class LabelSpace:
             LabelError: The label is not in 0..K-1.
         """
         if not 0 <= label < len(self):
-            raise LabelError(
-                f"label {label} is outside this space of {len(self)} classes (0–{len(self) - 1})"
-            )
+            raise LabelError(f"label {label} is outside this space of {len(self)} classes; they count from 0")
         entry = self.classes[label]
         return ClassDescription(
             label=int(label),
@@ -145,12 +151,8 @@ class LabelSpace:
         labels[(weak < 0) | (teacher < 0)] = -1
         if self.control_seed is None:
             return labels
-        if sample_ids is None or len(sample_ids) != len(labels):
-            got = "none" if sample_ids is None else str(len(sample_ids))
-            raise LabelError(
-                f"a matched control draws by sample id: got {got} for {len(labels)} samples; pass sample_ids"
-            )
-        return self._shuffle_disagreed(labels, sample_ids, self.control_seed)
+        ids = check_sample_ids(sample_ids, len(labels))
+        return self._shuffle_disagreed(labels, ids, self.control_seed)
 
     def _look_up(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
         width = len(self.teacher_vocabulary)
@@ -177,13 +179,13 @@ class LabelSpace:
         table[self.cells] = self.cell_labels
         return table
 
-    def _shuffle_disagreed(self, labels: np.ndarray, sample_ids: Any, seed: int) -> np.ndarray:
+    def _shuffle_disagreed(self, labels: np.ndarray, sample_ids: np.ndarray, seed: int) -> np.ndarray:
         """Give each disagreed sample one of its row's disagreed classes, in proportion to their sizes."""
         start, stop, cumulative, members = self._cached("disagreed", self._disagreed_by_row)
         moved = np.flatnonzero((labels >= 0) & (start[labels] >= 0))
         first, last = start[labels[moved]], stop[labels[moved]]
         before = np.where(first > 0, cumulative[first - 1], 0)
-        draws = uniform_from_ids(np.asarray(sample_ids)[moved], seed)
+        draws = uniform_from_ids(sample_ids[moved], seed)
         # Within a row the classes lie side by side on the cumulative sizes: draw a point, look up whose it
         # is.
         points = before + np.floor(draws * (cumulative[last - 1] - before)).astype(np.int64)
@@ -222,8 +224,7 @@ class LabelSpace:
             if mine != theirs:
                 raise LabelError(
                     f"this label space is over the {axis} vocabulary {mine!r}, the labels are over "
-                    f"{theirs!r}: fit the "
-                    "strategy on a confusion matrix of the same vocabularies"
+                    f"{theirs!r}: fit the strategy on a confusion matrix of the same vocabularies"
                 )
 
     @property
@@ -314,8 +315,7 @@ class LabelSpace:
     def __repr__(self) -> str:
         return (
             f"LabelSpace({self.strategy['kind']}: {len(self)} classes over {len(self.weak_vocabulary)} weak "
-            "× "
-            f"{len(self.teacher_vocabulary)} teacher)"
+            f"× {len(self.teacher_vocabulary)} teacher)"
         )
 
 

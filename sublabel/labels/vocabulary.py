@@ -35,13 +35,14 @@ class Vocabulary:
     def __init__(self, names: Iterable[str]) -> None:
         if isinstance(names, str):
             raise LabelError(f"a vocabulary needs a list of names, and got the one string {names!r}")
-        self.names = tuple(names)
+        # NumPy strings become plain ones, so that a name reads the same wherever it came from.
+        self.names = tuple(str(name) if issubclass(type(name), str) else name for name in names)
         self._fingerprint: str | None = None
         if not self.names:
             raise LabelError("a vocabulary needs at least one name, and got none")
         self._index: dict[str, int] = {}
         for position, name in enumerate(self.names):
-            if not name or not issubclass(type(name), str):
+            if not issubclass(type(name), str) or not name:
                 raise LabelError(
                     f"name {position} of the vocabulary is {name!r}; names are non-empty strings"
                 )

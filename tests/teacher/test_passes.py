@@ -37,7 +37,9 @@ def image(grey):
 
 def truncated_jpeg():
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, format="JPEG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
+        buffer, format="JPEG"
+    )
     return buffer.getvalue()[:2000]
 
 

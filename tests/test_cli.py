@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import sublabel as sl
+from sublabel.cli import main
+from sublabel.tables import PREDICTIONS_SCHEMA, PredictionsMetadata, TableWriter, read_relabeled
+
+NAMES = sl.Vocabulary(["baking cookies", "whisking eggs", "[red]abseiling"])
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    generator = np.random.default_rng(0)
+    rows = [
+        {"sample_id": str(i), "weak_label": NAMES[w], "top_ids": [t], "top_probs": [0.9], "status": "ok"}
+        for i, (w, t) in enumerate(generator.integers(0, 3, (200, 2)).tolist())
+    ]
+    with TableWriter(
+        tmp_path / "p.parquet", PREDICTIONS_SCHEMA, PredictionsMetadata(NAMES, NAMES, "x").to_strings()
+    ) as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA))
+    return tmp_path / "p.parquet"
+
+
+def run(capsys, *arguments):
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code or 0
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return code, out, err
+
+
+def test_relabel_then_inspect(predictions, tmp_path, capsys):
+    out = tmp_path / "r.parquet"
+    options = ("--strategy.kind", "raw_spl", "--strategy.min_count", "20", "--strategy.rare", "drop")
+    code, text, _ = run(capsys, "relabel", predictions, *options, "-o", out, "--space", tmp_path / "s.json")
+    assert code == 0
+    table = read_relabeled(out)
+    assert table.space.strategy == {"kind": "raw_spl", "min_count": 20, "rare": "drop"}
+    assert sl.LabelSpace.load(tmp_path / "s.json") == table.space
+    assert f"in {table.space.num_classes} classes" in text
+
+    for path in (out, tmp_path / "s.json"):
+        code, text, _ = run(capsys, "inspect", path)
+        assert code == 0
+        assert table.space.fingerprint in text
+        assert "raw_spl" in text
+
+
+def test_inspect_shows_agreement_occupancy_and_names(predictions, capsys):
+    code, text, _ = run(capsys, "inspect", predictions)
+    agreed = sum(
+        row["weak_label"] == NAMES[row["top_ids"][0]] for row in pq.read_table(predictions).to_pylist()
+    )
+    assert code == 0
+    assert "[weak, teacher] = 3 × 3" in text
+    assert f"agreement: {agreed} ({agreed / 200:.1%}); occupancy: 9 (100.0%) of the cells" in text
+    assert "[red]abseiling" in text
+    assert "SPL" in text or "spl_b" in text
+
+
+def test_nested_options_and_alignments(predictions, tmp_path, capsys):
+    options = (
+        "--strategy.kind=matched_control",
+        "--strategy.of.min_count=9",
+        "--strategy.of.rare",
+        "drop",
+        "--strategy.seed=4",
+    )
+    assert run(capsys, "relabel", predictions, *options, "-o", tmp_path / "a.parquet")[0] == 0
+    expected = sl.MatchedControl(of=sl.RawSPL(min_count=9, rare="drop"), seed=4)
+    assert read_relabeled(tmp_path / "a.parquet").space.strategy == expected.model_dump(mode="json")
+    alignment = '{"baking cookies": ["whisking eggs", "baking cookies"]}'
+    options = ("--strategy.kind=agreement_filter", "--alignment", alignment)
+    assert run(capsys, "relabel", predictions, *options, "-o", tmp_path / "b.parquet")[0] == 0
+    assert read_relabeled(tmp_path / "b.parquet").space.names == ("baking cookies",)
+
+
+def test_a_yaml_file_holds_the_options(predictions, tmp_path, capsys):
+    code, text, _ = run(capsys, "relabel", "p", "--strategy.kind", "spl_b", "-o", "x", "--print_config")
+    assert code == 0
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    out = tmp_path / "r.parquet"
+    assert run(capsys, "relabel", "--config", tmp_path / "c.yaml", predictions, "-o", out)[0] == 0
+    assert read_relabeled(out).space.strategy == {"kind": "spl_b"}
+
+
+def test_strategies_lists_them_all(capsys):
+    code, text, _ = run(capsys, "strategies")
+    assert code == 0
+    assert all(kind in text for kind in sl.labels.STRATEGIES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("relabel", "nothing.parquet", "-o", "x"), "there is no file or folder nothing.parquet"),
+        (
+            ("relabel", "{p}", "--strategy.kind", "spl", "-o", "x"),
+            "Input tag 'spl' found using 'kind' does not match any of the expected tags: 'weak_only'",
+        ),
+        (("relabel", "{p}", "--strategy.min_count", "0", "-o", "x"), "Input should be greater than 0"),
+        (
+            ("relabel", "{p}", "--strategy.min_counts", "2", "-o", "x"),
+            "min_counts Extra inputs are not permitted",
+        ),
+        (("relabel", "{p}"), "output"),
+        (
+            ("relabel", "{p}", "-o", "x", "--alignment", '{"zumba": "baking cookies"}'),
+            "'zumba' is not in the vocabulary",
+        ),
+        (("inspect", "{tmp}/text.txt"), "is not a Parquet file"),
+        (("inspect", "{tmp}/bad.json"), "not a label space"),
+        (("inspect", "{tmp}/table.parquet"), "is not a predictions table"),
+        (("frobnicate",), "frobnicate"),
+        ((), "command"),
+    ],
+)
+def test_a_users_mistake_ends_with_one_message_and_exit_code_2(
+    predictions, tmp_path, capsys, arguments, message
+):
+    (tmp_path / "text.txt").write_text("hello", encoding="utf-8")
+    (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "table.parquet")
+    filled = [argument.format(p=predictions, tmp=tmp_path) if argument[0] == "{" and argument[1] in "pt" else argument
+              for argument in arguments]  # fmt: skip
+    code, _, err = run(capsys, *filled)
+    assert code == 2
+    assert message in err

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import sublabel as sl
+from sublabel.errors import ConfigError, TableError
+from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies
+from sublabel.tables import read_relabeled
+from sublabel.training import load_model
+from sublabel_image import ImageDomain
+from sublabel_image.pages import co_occurrence, image_bytes, page_queries
+
+FAST = {
+    "backbone": "small_resnet10",
+    "pretrain": TrainOptions(epochs=1, batch_size=16, learning_rate=0.05, augmentation="shift"),
+    "finetune": TrainOptions(epochs=2, batch_size=8, learning_rate=0.05, augmentation="shift"),
+}
+CLASSES = 3
+
+
+def stripes(label, generator):
+    """Horizontal, vertical or no stripes, with noise: what a small network learns in an epoch or two."""
+    pixels = generator.integers(0, 80, (8, 8))
+    if label < 2:
+        pixels = pixels + 150 * (np.indices((8, 8))[label] % 4 < 2)
+    return image_bytes(pixels.astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, CLASSES, 200)
+    queries = page_queries(labels, co_occurrence(CLASSES, partners=(1.0,)))
+    names = ["rows", "columns", "plain"]
+    splits = ["weak"] * 120 + ["target_train"] * 40 + ["target_test"] * 40
+    rows = [
+        {
+            "sample_id": f"s{index}",
+            "image": stripes(label, generator),
+            "weak_label": names[query] if split == "weak" else None,
+            "label": names[label],
+            "split": split,
+        }
+        for index, (label, query, split) in enumerate(zip(labels, queries, splits, strict=True))
+    ]
+    path = tmp_path_factory.mktemp("study") / "manifest.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def study(manifest, out, **options):
+    return Study(manifest, ImageDomain(8), StudyOptions(**{**FAST, **options}), out)
+
+
+@pytest.fixture(scope="module")
+def finished(manifest, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    return out, study(manifest, out).run()
+
+
+def test_the_table_has_every_row_in_the_papers_order(finished):
+    _, comparison = finished
+    assert [row.pretraining for row in comparison.rows()] == [
+        "none (scratch)", "weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control",
+    ]  # fmt: skip
+    assert all(0 <= run.top1 <= run.top5 <= 1 for run in comparison.runs)
+    assert comparison.runs[0].top1 > 0.5
+
+
+def test_counts_in_the_table_are_those_of_the_label_spaces(finished):
+    out, comparison = finished
+    by_row = {run.row: run for run in comparison.runs}
+    for name in default_strategies():
+        folder = out / "seed0" / name.lower().replace(" ", "_").replace("-", "_")
+        table = read_relabeled(folder / "relabeled.parquet")
+        assert by_row[name].classes == table.space.num_classes
+        assert by_row[name].samples == (table.labels >= 0).sum()
+        loaded, card = load_model(folder / "pretrained")
+        assert card.fingerprints["label_space"] == table.space.fingerprint
+        assert card.classes == table.space.names
+        assert loaded.head.weight.shape[0] == table.space.num_classes
+    assert by_row["weak-only"].samples == by_row["raw SPL"].samples == 120 > by_row["agreement"].samples
+
+
+def test_the_written_table_says_the_same(finished):
+    out, comparison = finished
+    stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    assert [run["top1"] for run in stored["runs"]] == [run.top1 for run in comparison.runs]
+    text = (out / "comparison.md").read_text(encoding="utf-8")
+    assert all(f"| {row.pretraining} |" in text for row in comparison.rows())
+    assert "one seed says nothing about the spread" in text
+
+
+def test_a_finished_study_trains_nothing_again(finished, manifest, monkeypatch):
+    out, comparison = finished
+    monkeypatch.setattr(Study, "_fit", lambda *_: pytest.fail("trained again"))
+    assert study(manifest, out).run() == comparison
+
+
+def test_the_same_seed_gives_the_same_metrics(finished, manifest, tmp_path):
+    chosen = {"weak-only": sl.WeakOnly(), "SPL-B": sl.SPLB()}
+    again = study(manifest, tmp_path, strategies=chosen).run()
+    first = {run.row: run for run in finished[1].runs}
+    assert list(again.runs) == [first[run.row] for run in again.runs]
+
+
+def test_a_stopped_study_goes_on(manifest, tmp_path, monkeypatch):
+    chosen = {"weak-only": sl.WeakOnly(), "SPL-B": sl.SPLB()}
+    fit, calls = Study._fit, []
+
+    def stop_at_the_third(*arguments):
+        calls.append(arguments[-1].name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        fit(*arguments)
+
+    monkeypatch.setattr(Study, "_fit", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        study(manifest, tmp_path, strategies=chosen).run()
+    comparison = study(manifest, tmp_path, strategies=chosen).run()
+    assert calls == ["teacher", "pretrained", "finetuned", "finetuned", "pretrained", "finetuned"]
+    assert len(comparison.runs) == 3
+
+
+def test_another_study_is_not_mixed_into_the_folder(finished, manifest):
+    with pytest.raises(ConfigError, match="holds a study with another finetune: choose another"):
+        study(manifest, finished[0], finetune=TrainOptions(epochs=3))
+    with pytest.raises(ConfigError, match="was made by .*choose another folder"):
+        study(manifest, finished[0], strategies={"raw SPL": sl.RawSPL(min_count=50)}).run()
+
+
+def test_lightnings_arguments_are_passed_through(manifest, tmp_path):
+    made = study(
+        manifest, tmp_path, trainer={"devices": 1, "accelerator": "cpu", "precision": "64-true"}
+    )._trainer()
+    assert made.precision == "64-true"
+
+
+@pytest.mark.parametrize(
+    ("column", "message"), [("weak_label", "no column weak_label"), ("split", "no column split")]
+)
+def test_a_manifest_that_lacks_a_column_is_refused(manifest, tmp_path, column, message):
+    pq.write_table(pq.read_table(manifest).drop_columns([column]), tmp_path / "m.parquet")
+    with pytest.raises(TableError, match=message):
+        study(tmp_path / "m.parquet", tmp_path / "out")
+
+
+def test_a_manifest_without_a_test_split_is_refused(manifest, tmp_path):
+    table = pq.read_table(manifest)
+    pq.write_table(table.slice(0, 160), tmp_path / "m.parquet")
+    with pytest.raises(TableError, match=r"split target_test\) has no rows"):
+        study(tmp_path / "m.parquet", tmp_path / "out")
+
+
+def test_an_unreadable_weak_image_is_left_out_and_counted(manifest, tmp_path):
+    table = pq.read_table(manifest)
+    images = table["image"].to_pylist()
+    images[5] = b"broken"
+    column = table.schema.get_field_index("image")
+    pq.write_table(table.set_column(column, "image", pa.array(images)), tmp_path / "m.parquet")
+    comparison = study(
+        tmp_path / "m.parquet", tmp_path / "out", strategies={"weak-only": sl.WeakOnly()}
+    ).run()
+    assert (comparison.runs[1].samples, comparison.runs[1].pool) == (119, 120)
