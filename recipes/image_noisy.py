@@ -39,12 +39,12 @@ from sublabel_image.pages import co_occurrence, image_bytes, page_queries, page_
 Preset = Literal["digits", "cifar10n", "cifar10_pages", "manifest", "folder"]
 
 SMALL = StudyOptions(
-    backbone="small_resnet10",
+    backbone="small_resnet9",
     pretrain=TrainOptions(epochs=4, learning_rate=0.2),
     finetune=TrainOptions(epochs=25, learning_rate=0.1),
 )
 DIGITS = StudyOptions(
-    backbone="small_resnet10",
+    backbone="small_resnet9",
     strategies=default_strategies(RawSPL(min_count=3)),
     seeds=3,
     pretrain=TrainOptions(epochs=20, batch_size=64, learning_rate=0.1, augmentation="shift"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,8 +130,8 @@ def test_a_users_mistake_ends_with_one_message_and_exit_code_2(
     (tmp_path / "text.txt").write_text("hello", encoding="utf-8")
     (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "table.parquet")
-    filled = [argument.format(p=predictions, tmp=tmp_path) if argument[0] == "{" and argument[1] in "pt" else argument
-              for argument in arguments]  # fmt: skip
+    places = {"{p}": str(predictions), "{tmp}": str(tmp_path)}
+    filled = [reduce(lambda text, item: text.replace(*item), places.items(), text) for text in arguments]
     code, _, err = run(capsys, *filled)
     assert code == 2
     assert message in err

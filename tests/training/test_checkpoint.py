@@ -9,13 +9,14 @@ from safetensors.torch import save_file
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.training import Classifier, ModelCard, load_model, read_card, save_model, warm_start
 from sublabel_image import ImageDomain
+from sublabel_image.backbones import SmallResNet
 
 
 @pytest.fixture
 def classifier():
     torch.manual_seed(0)
     domain = ImageDomain()
-    backbone = domain.create_backbone("small_resnet10")
+    backbone = domain.create_backbone("small_resnet9")
     wanted = domain.preprocessing(backbone)
     classifier = Classifier(backbone, 3, mean=wanted.mean, std=wanted.std)
     # One step of training mode moves the batch-norm statistics off their defaults.
@@ -28,7 +29,7 @@ def saved(classifier, tmp_path):
     domain = ImageDomain()
     card = ModelCard(
         domain="image",
-        backbone="small_resnet10",
+        backbone="small_resnet9",
         classes=("a", "b", "c"),
         preprocessing=domain.preprocessing(classifier.backbone),
         fingerprints={"label_space": "f00d"},
@@ -48,7 +49,7 @@ def test_a_loaded_model_predicts_the_same_to_the_last_bit(saved, classifier):
 
 
 def test_a_warm_start_drops_the_head_and_loads_all_else(saved, classifier):
-    fresh = ImageDomain().create_backbone("small_resnet10")
+    fresh = ImageDomain().create_backbone("small_resnet9")
     report = warm_start(fresh, saved)
     assert report.dropped == ("head.bias", "head.weight")
     assert set(report.loaded) == set(fresh.state_dict())
@@ -58,22 +59,28 @@ def test_a_warm_start_drops_the_head_and_loads_all_else(saved, classifier):
     ))  # fmt: skip
 
 
+def wider():
+    return SmallResNet((16, 32, 64, 160), num_classes=0)
+
+
 def test_a_warm_start_that_does_not_fit_is_refused_and_changes_nothing(saved):
-    other = ImageDomain().create_backbone("resnet10t")
+    other = wider()
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
-    with pytest.raises(
-        ArtifactError, match=r"missing.*of another shape \(.*in the weights, .*in the backbone"
-    ):
+    message = (
+        r"of another shape \(stage3.*: \(128, 64, 3, 3\) in the weights, \(160, 64, 3, 3\) in the backbone"
+    )
+    with pytest.raises(ArtifactError, match=message):
         warm_start(other, saved)
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+    with pytest.raises(ArtifactError, match=r"\d+ missing \(.*\d+ unexpected \("):
+        warm_start(ImageDomain().create_backbone("resnet10t"), saved)
 
 
 def test_a_loose_warm_start_reports_what_it_left(saved):
-    other = ImageDomain().create_backbone("resnet10t")
+    other = wider()
     report = warm_start(other, saved, strict=False)
-    assert report.mismatched["layer1.0.conv1.weight"] == ((16, 16, 3, 3), (64, 64, 3, 3))
-    assert "conv1.weight" in report.unexpected
-    assert "conv1.0.weight" in report.missing
+    assert report.mismatched["stage3.0.0.weight"] == ((128, 64, 3, 3), (160, 64, 3, 3))
+    assert "stem.0.weight" in report.loaded
     assert set(report.loaded) | set(report.missing) | set(report.mismatched) == set(other.state_dict())
 
 
@@ -81,7 +88,7 @@ def test_plain_weights_files_and_state_dicts_warm_start_too(classifier, tmp_path
     state = classifier.backbone.state_dict()
     save_file(state, tmp_path / "w.safetensors")
     for weights in (tmp_path / "w.safetensors", state):
-        report = warm_start(ImageDomain().create_backbone("small_resnet10"), weights)
+        report = warm_start(ImageDomain().create_backbone("small_resnet9"), weights)
         assert len(report.loaded) == len(state)
         assert report.dropped == ()
 
@@ -110,7 +117,7 @@ def test_what_is_missing_is_named(saved, tmp_path):
         load_model(saved)
     (tmp_path / "w.safetensors").write_bytes(b"pickle?")
     with pytest.raises(ArtifactError, match="is not a safetensors file"):
-        warm_start(ImageDomain().create_backbone("small_resnet10"), tmp_path / "w.safetensors")
+        warm_start(ImageDomain().create_backbone("small_resnet9"), tmp_path / "w.safetensors")
 
 
 def test_a_domain_that_is_not_installed_is_named(saved):
