@@ -18,7 +18,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -38,17 +38,23 @@ from sublabel_image.pages import co_occurrence, image_bytes, page_queries, page_
 
 Preset = Literal["digits", "cifar10n", "cifar10_pages", "manifest", "folder"]
 
+FAST: dict[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 4e-3,
+    "weight_decay": 0.05,
+    "schedule": "one_cycle",
+}
 SMALL = StudyOptions(
     backbone="small_resnet9",
-    pretrain=TrainOptions(epochs=4, learning_rate=0.2),
-    finetune=TrainOptions(epochs=25, learning_rate=0.1),
+    pretrain=TrainOptions(epochs=4, batch_size=128, **FAST),
+    finetune=TrainOptions(epochs=25, batch_size=64, **FAST),
 )
 DIGITS = StudyOptions(
     backbone="small_resnet9",
     strategies=default_strategies(RawSPL(min_count=3)),
     seeds=3,
-    pretrain=TrainOptions(epochs=20, batch_size=64, learning_rate=0.1, augmentation="shift"),
-    finetune=TrainOptions(epochs=40, batch_size=16, learning_rate=0.02, augmentation="shift"),
+    pretrain=TrainOptions(epochs=10, batch_size=32, augmentation="shift", **FAST),
+    finetune=TrainOptions(epochs=30, batch_size=20, augmentation="shift", **FAST),
 )
 LARGE = StudyOptions(
     backbone="resnet18",
@@ -234,6 +240,7 @@ def main(arguments: list[str] | None = None) -> Comparison:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         main()
     except SublabelError as error:

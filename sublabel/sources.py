@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
-from sublabel.tables import TableWriter, iter_batches
-from sublabel.tables.io import parquet_schema
+from sublabel.tables import Manifest, TableWriter, open_manifest
+from sublabel.tables.io import Location
 
 ABSTAIN = -1
 
@@ -174,26 +174,45 @@ class SourceSummary(NamedTuple):
     """Class → rows, for classes that have any, most frequent first."""
 
 
-def apply_source(table: str | Path, source: WeakLabelSource, out: str | Path) -> SourceSummary:
-    """Write a Parquet table anew with its `weak_label` from a source, in a stream; all other columns stay.
+def apply_source(manifest: Manifest | Location, source: WeakLabelSource, out: str | Path) -> SourceSummary:
+    r"""Write a manifest anew with its `weak_label` from a source, in a stream; all other columns stay.
+
+    Relative uris become absolute when the new manifest lies in another folder, where they would mean others.
 
     Args:
-        table: Parquet file or folder of shards, with the columns that the source looks at.
+        manifest: A manifest or what `open_manifest` takes, with the columns that the source looks at; they
+            need not be those of a manifest (a title, a query). In CSV and JSON Lines they are text.
         source: Gives each row its label; -1 becomes null.
         out: The Parquet file to write.
 
     Raises:
         TableError: The table is damaged, or lacks a column that the source looks at.
         LabelError: The source returned a label outside its vocabulary.
+
+    Example:
+        >>> import tempfile
+        >>> source = Keywords({"cat": ["cat", "kitten"], "dog": "dog"}, column="title")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder) / "found.csv"
+        ...     _ = table.write_text("sample_id,uri,title\n1,1.jpg,My kitten!\n2,2.jpg,A parrot\n")
+        ...     apply_source(table, source, Path(folder) / "manifest.parquet")
+        SourceSummary(rows=2, abstained=1, counts={'cat': 1})
     """
-    kept = parquet_schema(table)
-    if "weak_label" in kept.names:
-        kept = kept.remove(kept.get_field_index("weak_label"))
+    manifest = manifest if isinstance(manifest, Manifest) else open_manifest(manifest)
+    kept = [field for field in manifest.stored if field.name != "weak_label"]
+    resolves = manifest.base is not None and Path(out).parent.absolute() != Path(manifest.base)
     counts: Counter[int] = Counter()
-    with TableWriter(out, kept.append(pa.field("weak_label", pa.string()))) as writer:
-        for batch in iter_batches(table, batch_size=4_096):
+    with TableWriter(out, pa.schema([*kept, pa.field("weak_label", pa.string())])) as writer:
+        for batch in manifest.stored_batches(batch_size=4_096):
+            columns = [
+                manifest.resolve(batch.column(field.name).cast(pa.string())).cast(field.type)
+                if resolves and field.name == "uri"
+                else batch.column(field.name)
+                for field in kept
+            ]
             names = [_name(source, record, counts) for record in _records(batch)]
-            writer.write(batch.select(kept.names).append_column("weak_label", pa.array(names, pa.string())))
+            columns.append(pa.array(names, pa.string()))
+            writer.write(pa.table(columns, names=[*(field.name for field in kept), "weak_label"]))
     abstained = counts.pop(ABSTAIN, 0)
     by_name = {source.vocabulary[label]: count for label, count in counts.most_common()}
     return SourceSummary(abstained + counts.total(), abstained, by_name)

@@ -5,9 +5,12 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sublabel as sl
 from sublabel.sources import Column, FolderName, FromCallable, Keywords, apply_source
+from sublabel.tables import open_manifest
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,18 @@ def test_keywords_find_whole_words_of_exactly_one_class(text, label):
     )
     assert source.vocabulary.names == ("cookies", "abseil", "code")
     assert source.label({"title": text}) == label
+
+
+@given(st.lists(st.sampled_from(["cat", "CAT", "kitten", "dog", "dogs", "catdog", "-"]), max_size=6))
+def test_keywords_equal_looking_word_by_word(words):
+    keywords = {"cat": ["cat", "kitten"], "dog": ["dog"]}
+    found = [
+        label
+        for label, names in enumerate(keywords.values())
+        if {word.lower() for word in words} & set(names)
+    ]
+    expected = found[0] if len(found) == 1 else -1
+    assert Keywords(keywords, column="title").label({"title": " ".join(words)}) == expected
 
 
 @pytest.mark.parametrize("keywords", [{"a": []}, {"a": [" "]}, {}])
@@ -92,4 +107,51 @@ def test_a_source_that_leaves_its_vocabulary_is_refused(tmp_path):
     source.label = lambda record: 5
     with pytest.raises(sl.LabelError, match="gave label 5 to sample 'a'"):
         apply_source(write(tmp_path), source, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def uris(path):
+    return [uri for batch in open_manifest(path).batches(["uri"]) for uri in batch.column(0).to_pylist()]
+
+
+def test_relative_uris_mean_the_same_files_in_another_folder(tmp_path):
+    path = tmp_path / "in/m.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"sample_id": ["a", "b"], "uri": ["cat/1.jpg", "s3://b/cat/2.jpg"]}), path)
+    before = uris(path)
+    for out in ("out/m.parquet", "in/n.parquet"):
+        apply_source(path, FolderName(["cat"]), tmp_path / out)
+        assert uris(tmp_path / out) == before
+    # Beside the old one, a manifest still moves with its folder.
+    assert pq.read_table(tmp_path / "in/n.parquet")["uri"][0].as_py() == "cat/1.jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", "sample_id,uri,title,split\n01,1.jpg,A cat,weak\n2,2.jpg,5,weak\n3,3.jpg,cat,target_val\n"),
+        (
+            "m.jsonl",
+            '{"sample_id": "01", "uri": "1.jpg", "title": "A cat", "split": "weak"}\n'
+            '{"sample_id": 2, "uri": "2.jpg", "title": 5, "split": "weak"}\n'
+            '{"sample_id": 3, "uri": "3.jpg", "title": "cat", "split": "target_val"}\n',
+        ),
+    ],
+)
+def test_apply_source_takes_any_manifest(name, text, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    weak = open_manifest(tmp_path / name).filter(split="weak")
+    source = Keywords({"cat": "cat", "dog": "dog"}, column="title")
+    assert apply_source(weak, source, tmp_path / "out.parquet") == (2, 1, {"cat": 1})
+    assert pq.read_table(tmp_path / "out.parquet").select(
+        ["sample_id", "title", "weak_label"]
+    ).to_pylist() == [
+        {"sample_id": "01", "title": "A cat", "weak_label": "cat"},
+        {"sample_id": "2", "title": "5", "weak_label": None},
+    ]
+
+
+def test_a_missing_text_column_is_named(tmp_path):
+    with pytest.raises(sl.TableError, match="no column 'query'; it has sample_id, title"):
+        apply_source(write(tmp_path), Keywords({"cat": "cat"}, column="query"), tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import IO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,10 @@ import pyarrow.parquet as pq
 from sublabel.errors import TableError
 
 METADATA_PREFIX = "sublabel."
+# Of each column that is read.
+BUFFER_BYTES = 1 << 20
+Location: TypeAlias = str | Path
+"""A local path, or a URL (`://`) of a single file that fsspec opens."""
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -36,10 +42,16 @@ class TableWriter:
         metadata: Strings for the file's metadata, stored under the prefix `sublabel.`.
 
     Example:
-        >>> with TableWriter(
-        ...     "t.parquet", pa.schema([("n", pa.int64())]), {"made_by": "me"}
-        ... ) as writer:  # doctest: +SKIP
-        ...     writer.write(pa.table({"n": [1, 2]}))
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with TableWriter(
+        ...         f"{folder}/t.parquet", pa.schema([("n", pa.int64())]), {"by": "me"}
+        ...     ) as writer:
+        ...         writer.write(pa.table({"n": [1, 2, 3]}))
+        ...     read_metadata(f"{folder}/t.parquet")
+        ...     [batch.num_rows for batch in iter_batches(f"{folder}/t.parquet", batch_size=2)]
+        {'by': 'me'}
+        [2, 1]
     """
 
     def __init__(
@@ -59,14 +71,21 @@ class TableWriter:
         """Append rows.
 
         Raises:
-            TableError: Their columns are not those of the schema.
+            TableError: Their columns or types are not those of the schema.
         """
         if rows.schema.names != self._schema.names:
             raise TableError(
                 f"rows have the columns {rows.schema.names}; {self.path} expects {self._schema.names}"
             )
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        self._writer.write_table(table.cast(self._schema))
+        try:
+            table = table.cast(self._schema)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise TableError(
+                f"rows of the types {rows.schema.types} do not fit {self.path}, which expects "
+                f"{self._schema.types}: {error}"
+            ) from error
+        self._writer.write_table(table)
 
     def __enter__(self) -> TableWriter:
         return self
@@ -74,32 +93,64 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        if kind is None:
-            self._partial.chmod(0o644)
-            self._partial.replace(self.path)
-        else:
+        try:
+            self._writer.close()
+            if kind is None:
+                self._partial.chmod(0o644)
+                self._partial.replace(self.path)
+        finally:
             self._partial.unlink(missing_ok=True)
 
 
-def parquet_files(path: str | Path) -> list[Path]:
-    """The file itself, or the `*.parquet` shards of a folder in the order of their names.
+def is_remote(path: Location) -> bool:
+    """Whether it is a URL rather than a path."""
+    return isinstance(path, str) and "://" in path
+
+
+@contextmanager
+def open_binary(path: Location) -> Iterator[IO[bytes]]:
+    """Open a local or remote file.
+
+    Raises:
+        TableError: It is missing, may not be read, or its protocol is not installed.
+    """
+    with ExitStack() as stack:
+        try:
+            if is_remote(path):
+                import fsspec
+
+                file = stack.enter_context(fsspec.open(path, "rb"))
+            else:
+                file = stack.enter_context(Path(path).open("rb"))
+        except FileNotFoundError as error:
+            raise TableError(f"there is no file {path}: check the path") from error
+        except (OSError, ImportError, ValueError) as error:
+            raise TableError(f"{path} cannot be opened ({error})") from error
+        yield file
+
+
+def parquet_files(path: Location) -> list[Location]:
+    """The file itself, or the `*.parquet` shards of a local folder in the order of their names.
 
     Raises:
         TableError: There is no such file, or no shard in the folder.
     """
+    if is_remote(path):
+        return [path]
     path = Path(path)
     if path.is_dir():
         shards = sorted(shard for shard in path.glob("*.parquet") if not shard.name.startswith("."))
         if not shards:
-            raise TableError(f"the folder {path} holds no *.parquet file")
-        return shards
+            raise TableError(
+                f"the folder {path} holds no *.parquet file; expected shards such as part-00000.parquet"
+            )
+        return list(shards)
     if not path.exists():
-        raise TableError(f"there is no file or folder {path}")
+        raise TableError(f"there is no file or folder {path}: check the path")
     return [path]
 
 
-def parquet_schema(path: str | Path) -> pa.Schema:
+def parquet_schema(path: Location) -> pa.Schema:
     """The schema of a file, or of the first shard of a folder.
 
     Raises:
@@ -109,7 +160,7 @@ def parquet_schema(path: str | Path) -> pa.Schema:
         return file.schema_arrow
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
+def read_metadata(path: Location) -> dict[str, str]:
     """The strings that `TableWriter` stored in a file, or in the first shard of a folder.
 
     Raises:
@@ -124,12 +175,12 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def iter_batches(
-    path: str | Path, columns: Sequence[str] | None = None, batch_size: int = 65_536
+    path: Location, columns: Sequence[str] | None = None, batch_size: int = 65_536
 ) -> Iterator[pa.RecordBatch]:
     """Stream a Parquet file, or the shards of a folder one after the other.
 
     Args:
-        path: File or folder.
+        path: File, folder, or the URL of a file.
         columns: The columns to read, in this order; None reads all.
         batch_size: Rows a batch, at most.
 
@@ -149,12 +200,18 @@ def iter_batches(
                 raise TableError(f"{part} is damaged: {error}") from error
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise TableError(
-            f"{path} is not a Parquet file, or it was cut off ({path.stat().st_size} bytes; {reason}): "
-            "write it again"
-        ) from error
+@contextmanager
+def _open(path: Location) -> Iterator[pq.ParquetFile]:
+    with ExitStack() as stack:
+        # Arrow reads local files itself, without Python's lock.
+        source = stack.enter_context(open_binary(path)) if is_remote(path) else path
+        try:
+            # By default Arrow fetches all the row groups that it is going to read, which is the whole file.
+            file = stack.enter_context(pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER_BYTES))
+        except (pa.ArrowInvalid, OSError) as error:
+            size = "" if is_remote(path) else f"{Path(path).stat().st_size} bytes; "
+            raise TableError(
+                f"{path} is not a Parquet file, or it was cut off ({size}{str(error).splitlines()[0]}): "
+                "write it again"
+            ) from error
+        yield file

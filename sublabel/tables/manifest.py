@@ -1,8 +1,8 @@
 """The manifest: which samples there are, where their media lie, and what is known of them.
 
 Columns: `sample_id` (unique), `uri` or `image` (bytes), `start`/`end` (seconds, for video), `source_id` (the
-    page or
-video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `sample_id` and one of `uri` and
+    page
+or video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `sample_id` and one of `uri` and
 `image` must be there; what else is there, is checked.
 """
 
@@ -11,21 +11,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
 
 from sublabel.errors import TableError
 from sublabel.labels import Vocabulary
-from sublabel.tables.io import iter_batches, parquet_schema
+from sublabel.tables._readers import (
+    IMAGE_SUFFIXES,
+    csv_schema,
+    image_folder_schema,
+    image_paths,
+    json_lines_schema,
+    read_csv,
+    read_image_folder,
+    read_json_lines,
+)
+from sublabel.tables.io import Location, is_remote, iter_batches, parquet_schema
 
 SPLITS = ("weak", "target_train", "target_val", "target_test")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 MANIFEST_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -40,6 +46,14 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 
+# In text files; image bytes do not travel in those.
+TEXT_TYPES = {field.name: field.type for field in MANIFEST_SCHEMA if field.name != "image"}
+HINTS = {
+    "weak_label": "; or make it with a WeakLabelSource and apply_source",
+    "split": "; or, for an image folder, open it with split=",
+}
+ABSOLUTE_URI = r"^(/|\\|[A-Za-z]:[\\/])|://"
+
 BatchReader = Callable[[Sequence[str] | None, int], Iterator[pa.RecordBatch]]
 
 
@@ -48,12 +62,17 @@ class Manifest:
     """A manifest that is read in streams, as often as needed. Made by `open_manifest`."""
 
     source: str
-    columns: tuple[str, ...]
-    """The manifest's columns that are present; others read as null."""
+    stored: pa.Schema
+    """All columns of the source, in its types."""
     base: str | None
     """Folder that relative uris are resolved against."""
     read: BatchReader
     split: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The manifest's columns that are present; others read as null."""
+        return tuple(name for name in MANIFEST_SCHEMA.names if name in self.stored.names)
 
     def batches(
         self, columns: Sequence[str] | None = None, batch_size: int = 65_536
@@ -73,18 +92,34 @@ class Manifest:
             raise TableError(
                 f"a manifest has no column {', '.join(unknown)}; it has {', '.join(MANIFEST_SCHEMA.names)}"
             )
-        needed = {*wanted, "split"} if self.split is not None else set(wanted)
-        present = [name for name in self.columns if name in needed]
-        # Rows that carry whole images are big: keep the batches small.
-        rows = min(batch_size, 4_096) if "image" in present else batch_size
-        for batch in self.read(present or self.columns[:1], rows):
-            kept = batch
-            if self.split is not None and "split" in present:
-                kept = batch.filter(
-                    pc.fill_null(pc.equal(batch.column("split").cast(pa.string()), self.split), False)
-                )
+        present = [name for name in self.columns if name in wanted]
+        for batch in self._selected(present or list(self.columns[:1]), batch_size):
+            yield self._normalised(batch, wanted)
+
+    def stored_batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """Stream the rows with all columns of the source as they are stored, extra ones included.
+
+        Args:
+            batch_size: Rows a batch, at most.
+
+        Raises:
+            TableError: The file is damaged.
+        """
+        return self._selected(list(self.stored.names), batch_size)
+
+    def _selected(self, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Stored columns of the rows of this manifest's split."""
+        reads_split = self.split is not None and "split" not in columns
+        # Rows that carry whole images are big.
+        rows = min(batch_size, 512) if "image" in columns else batch_size
+        for batch in self.read([*columns, "split"] if reads_split else columns, rows):
+            if self.split is None:
+                yield batch
+                continue
+            is_ours = pc.equal(batch.column("split").cast(pa.string()), self.split)
+            kept = batch.filter(pc.fill_null(is_ours, False)).select(columns)
             if kept.num_rows:
-                yield self._normalised(kept, wanted)
+                yield kept
 
     def _normalised(self, batch: pa.RecordBatch, wanted: tuple[str, ...]) -> pa.RecordBatch:
         arrays = []
@@ -94,21 +129,38 @@ class Manifest:
                 arrays.append(pa.nulls(batch.num_rows, kind))
                 continue
             values = batch.column(name)
-            if name == "image" and pa.types.is_struct(values.type):
-                values = pc.struct_field(values, "bytes")
+            if name == "image":
+                values = self._image_bytes(values)
             try:
                 values = values.cast(kind)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise TableError(
                     f"{self.source}: the column {name!r} is {values.type}, expected {kind}: {error}"
                 ) from error
-            arrays.append(self._resolved(values) if name == "uri" and self.base else values)
+            arrays.append(self.resolve(values) if name == "uri" else values)
         return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
 
-    def _resolved(self, uris: pa.Array) -> pa.Array:
-        absolute = pc.or_(pc.match_substring(uris, "://"), pc.starts_with(uris, "/"))
+    def _image_bytes(self, images: pa.Array) -> pa.Array:
+        kind = images.type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            return pc.struct_field(images, "bytes")
+        if any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null)):
+            return images
+        raise TableError(
+            f"{self.source}: the column 'image' is {kind}; expected the bytes of encoded images (binary, or "
+            "struct<bytes, path>): if it holds paths, rename it to `uri`"
+        )
+
+    def resolve(self, uris: pa.Array) -> pa.Array:
+        """Relative uris against the manifest's folder; URLs and absolute paths stay as they are.
+
+        Args:
+            uris: string (N,), null where there is none.
+        """
+        if self.base is None:
+            return uris
         joined = pc.binary_join_element_wise(pa.scalar(self.base), uris, "/")
-        return pc.if_else(absolute, uris, joined)
+        return pc.if_else(pc.match_substring_regex(uris, ABSOLUTE_URI), uris, joined)
 
     def count(self) -> int:
         """Number of rows."""
@@ -133,11 +185,10 @@ class Manifest:
         """
         missing = [name for name in columns if name not in self.columns]
         if missing:
-            hint = "; make it with a WeakLabelSource and apply_source" if "weak_label" in missing else ""
+            hints = "".join(HINTS.get(name, "") for name in missing)
             raise TableError(
                 f"{self.source} has no column {', '.join(missing)}; its manifest columns are "
-                f"{', '.join(self.columns)}: "
-                f"add it, or rename the one that holds it{hint}"
+                f"{', '.join(self.columns)}: add it, or rename the one that holds it{hints}"
             )
 
     def vocabulary(self, column: str) -> Vocabulary:
@@ -160,13 +211,16 @@ class Manifest:
         """Stream the manifest once and refuse what would go wrong later. Holds 8 bytes for each row.
 
         Raises:
-            TableError: A `sample_id` is null or stands twice, a split is unknown, or a row has neither uri
-                nor image.
+            TableError: A `sample_id` is null or stands twice, a split is unknown, or a row has no uri in a
+                manifest without images. (Where there are images, the teacher pass reports rows without any:
+                looking for them here would read them all.)
         """
         self.require("sample_id")
         if not {"uri", "image"} & set(self.columns):
             raise TableError(
-                f"{self.source} has neither a column `uri` nor `image`: nothing says where the media are"
+                f"{self.source} has neither a column `uri` nor `image`, only {', '.join(self.columns)}: "
+                "nothing "
+                "says where the media are"
             )
         hashes, row = [], 0
         for batch in self.batches(["sample_id", "uri", "split"]):
@@ -174,7 +228,7 @@ class Manifest:
             hashes.append(_hash_ids(batch.column("sample_id")))
             row += batch.num_rows
         if row == 0:
-            raise TableError(f"{self.source} has no rows")
+            raise TableError(f"{self} has no rows: expected at least one sample")
         values, counts = np.unique(np.concatenate(hashes), return_counts=True)
         if (counts > 1).any():
             self._confirm_duplicates(values[counts > 1])
@@ -190,7 +244,11 @@ class Manifest:
             raise TableError(f"{self.source} has the split {unknown[0]!r}; there are {', '.join(SPLITS)}")
         if "image" not in self.columns and batch.column("uri").null_count:
             row = first_row + int(np.flatnonzero(batch.column("uri").is_null())[0])
-            raise TableError(f"{self.source}: row {row} has no uri, and the manifest holds no images")
+            raise TableError(
+                f"{self.source}: row {row} has no uri, and the manifest holds no images: give it one, or "
+                "drop "
+                "the row"
+            )
 
     def _confirm_duplicates(self, suspects: np.ndarray) -> None:
         """Look at the ids whose hashes are equal once more: a chance collision is not a duplicate."""
@@ -203,7 +261,7 @@ class Manifest:
                 if sample_id in seen:
                     raise TableError(
                         f"{self.source}: sample_id {sample_id!r} stands in row {seen[sample_id]} and in row "
-                        f"{row + position}; labels are joined on it, so make it unique"
+                        f"{row + position} (counted from 0); labels are joined on it, so make it unique"
                     )
                 seen[sample_id] = row + position
             row += batch.num_rows
@@ -213,107 +271,80 @@ class Manifest:
 
 
 def open_manifest(
-    source: str | Path, *, split: str | None = None, label_column: str = "weak_label"
+    source: Location, *, split: str | None = None, label_column: str = "weak_label"
 ) -> Manifest:
-    """Open a manifest: Parquet (a file or a folder of shards), CSV, JSON Lines, or a folder of images.
+    r"""Open a manifest: Parquet (a file or a folder of shards), CSV, JSON Lines, or a folder of images.
 
     Args:
-        source: The file or folder. An image folder has one folder for each class, whose name becomes the
-            label, and the path below the root becomes the `sample_id`.
+        source: The file or folder, or the URL of a file (`s3://…`, whatever fsspec opens). An image folder
+            has one folder for each class, whose name becomes the label, and the path below the root becomes
+            the `sample_id`; hidden files and folders are left out. Open `SPLIT/CLASS/IMAGE` folder by folder.
         split: For an image folder: the split of all its images.
         label_column: For an image folder: whether the folder names are `weak_label` or clean (`label`).
 
     Raises:
-        TableError: There is no such file, it is of no known format, or lacks `sample_id`.
+        TableError: There is no such file, it is of no known format, is damaged, or lacks `sample_id`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "m.csv"
+        ...     _ = path.write_text("sample_id,uri,weak_label\n007,a.jpg,cat\n8,b.jpg,\n")
+        ...     manifest = open_manifest(path)
+        ...     manifest.check()
+        ...     [row for batch in manifest.batches(["sample_id", "weak_label"]) for row in batch.to_pylist()]
+        [{'sample_id': '007', 'weak_label': 'cat'}, {'sample_id': '8', 'weak_label': None}]
     """
-    path = Path(source)
-    if path.is_dir() and not any(path.glob("*.parquet")):
-        return _image_folder(path, split, label_column)
-    suffix = path.suffix.lower()
-    if path.is_dir() or suffix in (".parquet", ".pq"):
-        names = parquet_schema(path).names
-        read: BatchReader = partial(iter_batches, path)
-    elif suffix in (".csv", ".jsonl", ".ndjson"):
-        if not path.exists():
-            raise TableError(f"there is no file {path}")
-        names = next(_text_batches(path), pa.RecordBatch.from_pylist([])).schema.names
-        read = partial(_read_text, path)
+    path = source if is_remote(source) else Path(source)
+    is_folder = isinstance(path, Path) and path.is_dir()
+    suffix = Path(source).suffix.lower()
+    if isinstance(path, Path) and is_folder and not any(path.glob("*.parquet")):
+        return _open_image_folder(path, split, label_column)
+    if split is not None or label_column != "weak_label":
+        raise TableError(
+            f"{path} is a table, and `split` and `label_column` are for image folders: its own columns say "
+            "so; to read one split, use open_manifest(...).filter(split=...)"
+        )
+    read: BatchReader
+    if is_folder or suffix in (".parquet", ".pq"):
+        schema = parquet_schema(path)
+        read = partial(iter_batches, path)
+    elif suffix == ".csv":
+        schema = csv_schema(path, TEXT_TYPES)
+        read = partial(read_csv, path, schema)
+    elif suffix in (".jsonl", ".ndjson"):
+        schema = json_lines_schema(path, TEXT_TYPES)
+        read = partial(read_json_lines, path, schema)
     else:
         raise TableError(
             f"{path} is not a manifest: expected .parquet, .csv, .jsonl, a folder of shards or of images"
         )
-    if "sample_id" not in names:
+    if "sample_id" not in schema.names:
         raise TableError(
-            f"{path} has no column sample_id; it has {', '.join(names) or 'none'}: name each sample uniquely"
+            f"{path} has no column sample_id; it has {', '.join(schema.names) or 'none'}: name each sample "
+            "uniquely"
         )
-    columns = tuple(name for name in MANIFEST_SCHEMA.names if name in names)
-    return Manifest(str(path), columns, str((path if path.is_dir() else path.parent).absolute()), read)
+    return Manifest(str(path), schema, _base(path, is_folder), read)
 
 
-def _read_text(path: Path, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
-    for batch in _text_batches(path):
-        yield from _sliced(batch if columns is None else batch.select(list(columns)), rows)
+def _base(path: Location, is_folder: bool) -> str:
+    if isinstance(path, str):
+        return path.rpartition("/")[0]
+    return str((path if is_folder else path.parent).absolute())
 
 
-def _text_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """CSV and JSON Lines in blocks; names and ids stay text even if they look like numbers."""
-    types = {field.name: field.type for field in MANIFEST_SCHEMA if field.name != "image"}
-    try:
-        if path.suffix.lower() == ".csv":
-            options = pyarrow.csv.ConvertOptions(
-                column_types=types, strings_can_be_null=True, null_values=[""]
-            )
-            with pyarrow.csv.open_csv(path, convert_options=options) as reader:
-                yield from reader
-        else:
-            schema = pa.schema(types.items())
-            parse = pyarrow.json.ParseOptions(explicit_schema=schema)
-            with pyarrow.json.open_json(path, parse_options=parse) as reader:
-                yield from reader
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"{path} cannot be read: {error}") from error
-
-
-def _sliced(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
-    for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
-
-
-def _image_folder(root: Path, split: str | None, label_column: str) -> Manifest:
+def _open_image_folder(root: Path, split: str | None, label_column: str) -> Manifest:
     if label_column not in ("weak_label", "label"):
         raise TableError(f"label_column is {label_column!r}; the folder names are either weak_label or label")
     if split is not None and split not in SPLITS:
         raise TableError(f"{split!r} is not a split; there are {', '.join(SPLITS)}")
-    if next(_image_paths(root), None) is None:
+    if next(image_paths(root), None) is None:
         raise TableError(
             f"the folder {root} holds no images in class folders (ROOT/CLASS/*.jpg, …; known endings: "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))})"
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}), and no *.parquet shards either"
         )
-
-    names = ["sample_id", "uri", label_column, *(["split"] if split else [])]
-    read = partial(_read_images, root, label_column, split)
-    return Manifest(str(root), tuple(name for name in MANIFEST_SCHEMA.names if name in names), None, read)
-
-
-def _read_images(
-    root: Path, label_column: str, split: str | None, columns: Sequence[str] | None, rows: int
-) -> Iterator[pa.RecordBatch]:
-    wanted = columns or ["sample_id", "uri", label_column]
-    images = _image_paths(root)
-    while chunk := list(islice(images, rows)):
-        relative = [image.relative_to(root) for image in chunk]
-        values: dict[str, list[str | None]] = {
-            "sample_id": [path.as_posix() for path in relative],
-            "uri": [str(image) for image in chunk],
-            label_column: [path.parts[0] for path in relative],
-            "split": [split] * len(chunk),
-        }
-        yield pa.RecordBatch.from_pydict({name: pa.array(values[name], pa.string()) for name in wanted})
-
-
-def _image_paths(root: Path) -> Iterator[Path]:
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        yield from sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    schema = image_folder_schema(label_column, split)
+    return Manifest(str(root), schema, None, partial(read_image_folder, root, schema, split))
 
 
 def _hash_ids(ids: pa.Array) -> np.ndarray:

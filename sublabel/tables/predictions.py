@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel.errors import TableError
+from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
-from sublabel.tables.io import iter_batches, read_metadata, versions
+from sublabel.tables.io import Location, iter_batches, parquet_files, read_metadata, versions
 
 PREDICTIONS_SCHEMA = pa.schema(
     [
@@ -29,7 +28,13 @@ PREDICTIONS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class PredictionsMetadata:
-    """Whose predictions they are; stored in the metadata of every shard."""
+    """Whose predictions they are; stored in the metadata of every shard.
+
+    Example:
+        >>> classes = Vocabulary(["cat", "dog"])
+        >>> PredictionsMetadata(classes, classes, "my-teacher-v1").to_strings()["weak_vocabulary"]
+        '["cat", "dog"]'
+    """
 
     weak_vocabulary: Vocabulary
     teacher_vocabulary: Vocabulary
@@ -47,12 +52,31 @@ class PredictionsMetadata:
         }
 
 
-def read_predictions_metadata(path: str | Path) -> PredictionsMetadata:
+def read_predictions_metadata(path: Location) -> PredictionsMetadata:
     """Read the vocabularies and the teacher's fingerprint of predictions.
 
+    Args:
+        path: A predictions file, or a folder of shards.
+
     Raises:
-        TableError: The table is not one of predictions.
+        TableError: The table is not one of predictions, or its shards are of several teachers or
+            vocabularies.
     """
+    first, *others = parquet_files(path)
+    metadata = _file_metadata(first)
+    for shard in others:
+        theirs = _file_metadata(shard)
+        if theirs != metadata:
+            names = ("weak_vocabulary", "teacher_vocabulary", "teacher_fingerprint")
+            other = [name for name in names if getattr(theirs, name) != getattr(metadata, name)]
+            raise TableError(
+                f"{shard} has another {', '.join(other)} than {first}: the ids in it mean something else; "
+                "keep the predictions of each teacher pass in a folder of their own"
+            )
+    return metadata
+
+
+def _file_metadata(path: Location) -> PredictionsMetadata:
     strings = read_metadata(path)
     try:
         return PredictionsMetadata(
@@ -63,8 +87,12 @@ def read_predictions_metadata(path: str | Path) -> PredictionsMetadata:
     except KeyError as error:
         raise TableError(
             f"{path} is not a predictions table: its metadata has no {error.args[0]}; the teacher pass "
-            "writes it, or "
-            "PredictionsMetadata(...).to_strings() for predictions of your own"
+            "writes it, or PredictionsMetadata(...).to_strings() for predictions of your own"
+        ) from error
+    except (json.JSONDecodeError, LabelError, TypeError) as error:
+        raise TableError(
+            f"{path} has damaged metadata ({error}); expected a JSON list of class names for each "
+            "vocabulary: write the table again"
         ) from error
 
 
@@ -78,7 +106,7 @@ class LabelPairs(NamedTuple):
     """int64 (N,), the most probable class, -1 where there is no prediction."""
 
 
-def iter_pairs(path: str | Path, batch_size: int = 65_536) -> Iterator[LabelPairs]:
+def iter_pairs(path: Location, batch_size: int = 65_536) -> Iterator[LabelPairs]:
     """Stream (weak label, teacher prediction) pairs.
 
     Args:
@@ -86,18 +114,60 @@ def iter_pairs(path: str | Path, batch_size: int = 65_536) -> Iterator[LabelPair
         batch_size: Rows a chunk, at most.
 
     Raises:
-        TableError: The table is damaged, or not one of predictions.
+        TableError: The table is damaged, not one of predictions, a row has no `sample_id`, or says `ok` but
+            holds no prediction.
         LabelError: A weak label is not in the vocabulary of the metadata.
+
+    Example:
+        >>> import tempfile
+        >>> from sublabel.tables import TableWriter
+        >>> classes = Vocabulary(["cat", "dog"])
+        >>> rows = [["a", "cat", [1, 0], [0.9, 0.1], "ok"], ["b", "dog", None, None, "unreadable: cut off"]]
+        >>> columns = [list(values) for values in zip(*rows)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/predictions.parquet"
+        ...     metadata = PredictionsMetadata(classes, classes, "my-teacher-v1").to_strings()
+        ...     with TableWriter(path, PREDICTIONS_SCHEMA, metadata) as writer:
+        ...         writer.write(pa.table(columns, schema=PREDICTIONS_SCHEMA))
+        ...     [(pairs.weak.tolist(), pairs.teacher.tolist()) for pairs in iter_pairs(path)]
+        [([0, 1], [1, -1])]
     """
     metadata = read_predictions_metadata(path)
     for batch in iter_batches(path, ["sample_id", "weak_label", "top_ids", "status"], batch_size):
-        sample_ids, weak_labels, top_ids, status = batch.columns
-        # A failed row has no list, or an empty one; both read as -1.
-        valid = pc.and_(pc.equal(status, "ok"), pc.greater(pc.fill_null(pc.list_value_length(top_ids), 0), 0))
-        teacher = np.full(batch.num_rows, -1, dtype=np.int64)
-        chosen = np.flatnonzero(valid.to_numpy(zero_copy_only=False))
-        teacher[chosen] = pc.list_element(top_ids.take(pa.array(chosen)), 0).to_numpy(zero_copy_only=False)
-        yield LabelPairs(sample_ids, _encode(weak_labels, metadata.weak_vocabulary), teacher)
+        columns = [_cast(path, name, batch.column(name)) for name in batch.schema.names]
+        sample_ids, weak_labels, top_ids, status = columns
+        if sample_ids.null_count:
+            raise TableError(f"{path} has a row without sample_id; labels are joined on it, so give it one")
+        weak = _encode(weak_labels, metadata.weak_vocabulary)
+        yield LabelPairs(sample_ids, weak, _most_probable(path, sample_ids, top_ids, status))
+
+
+def _cast(path: Location, name: str, values: pa.Array) -> pa.Array:
+    """Other writers have other types for the same: large strings, categories, wider integers."""
+    kind = PREDICTIONS_SCHEMA.field(name).type
+    try:
+        return values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise TableError(f"{path}: the column {name!r} is {values.type}, expected {kind}: {error}") from error
+
+
+def _most_probable(path: Location, sample_ids: pa.Array, top_ids: pa.Array, status: pa.Array) -> np.ndarray:
+    """The first id of each row that is `ok`, int64 (N,); -1 for the others."""
+    teacher = np.full(len(status), -1, dtype=np.int64)
+    is_ok = pc.fill_null(pc.equal(status, "ok"), False)
+    ok = np.flatnonzero(is_ok.to_numpy(zero_copy_only=False))
+    lists = top_ids.take(pa.array(ok))
+    has_one = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
+    firsts = pc.list_element(lists.filter(has_one), 0)
+    if len(firsts) < len(ok) or firsts.null_count:
+        kept = np.flatnonzero(has_one.to_numpy(zero_copy_only=False))
+        without = [*np.setdiff1d(np.arange(len(ok)), kept), *kept[np.flatnonzero(firsts.is_null())]]
+        raise TableError(
+            f"{path}: sample {sample_ids[int(ok[min(without)])].as_py()!r} has the status 'ok' but no id in "
+            "top_ids; give it its prediction, or a status that says why it has none"
+        )
+    teacher[ok] = firsts.to_numpy(zero_copy_only=False)
+    return teacher
 
 
 def _encode(names: pa.Array, vocabulary: Vocabulary) -> np.ndarray:

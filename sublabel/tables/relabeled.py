@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import ConfusionMatrix, LabelSpace, Strategy
 from sublabel.labels.alignment import AlignmentLike
-from sublabel.tables.io import TableWriter, iter_batches, read_metadata
+from sublabel.tables.io import Location, TableWriter, iter_batches, read_metadata
 from sublabel.tables.predictions import iter_pairs, read_predictions_metadata
 
 RELABELED_SCHEMA = pa.schema([("sample_id", pa.string()), ("label", pa.int64())])
@@ -31,8 +32,8 @@ class RelabelSummary(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.rows:,} samples: {self.labeled:,} in {self.space.num_classes:,} classes, "
-            f"{self.dropped:,} dropped by "
-            f"the strategy, {self.abstained:,} without a weak label or a prediction"
+            f"{self.dropped:,} dropped by the strategy, "
+            f"{self.abstained:,} without a weak label or a prediction"
         )
 
 
@@ -45,7 +46,7 @@ class Relabeled(NamedTuple):
     space: LabelSpace
 
 
-def count_pairs(predictions: str | Path) -> ConfusionMatrix:
+def count_pairs(predictions: Location) -> ConfusionMatrix:
     """The confusion matrix of a predictions table, in one pass over it.
 
     Raises:
@@ -59,7 +60,7 @@ def count_pairs(predictions: str | Path) -> ConfusionMatrix:
 
 
 def relabel_table(
-    predictions: str | Path, out: str | Path, strategy: Strategy, *, alignment: AlignmentLike = None
+    predictions: Location, out: str | Path, strategy: Strategy, *, alignment: AlignmentLike = None
 ) -> RelabelSummary:
     """Predictions in, relabeled table out, in two passes and constant memory; rows keep their order.
 
@@ -72,6 +73,22 @@ def relabel_table(
     Raises:
         TableError: The table is damaged, or not one of predictions.
         LabelError: The alignment does not fit, or a label is not in its vocabulary.
+
+    Example:
+        >>> import tempfile
+        >>> from sublabel import SPLB, Vocabulary
+        >>> from sublabel.tables import PREDICTIONS_SCHEMA, PredictionsMetadata
+        >>> classes = Vocabulary(["cat", "dog"])
+        >>> columns = [["a", "b"], ["cat", "cat"], [[0], [1]], [[0.9], [0.8]], ["ok", "ok"]]
+        >>> metadata = PredictionsMetadata(classes, classes, "my-teacher-v1").to_strings()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with TableWriter(f"{folder}/p.parquet", PREDICTIONS_SCHEMA, metadata) as writer:
+        ...         writer.write(pa.table(columns, schema=PREDICTIONS_SCHEMA))
+        ...     print(relabel_table(f"{folder}/p.parquet", f"{folder}/r.parquet", SPLB()))
+        ...     sample_ids, labels, space = read_relabeled(f"{folder}/r.parquet")
+        2 samples: 2 in 2 classes, 0 dropped by the strategy, 0 without a weak label or a prediction
+        >>> [space.names[label] for label in labels]
+        ['cat', 'cat × (disagreed)']
     """
     confusion = count_pairs(predictions)
     space = strategy.fit(confusion, alignment)
@@ -92,11 +109,12 @@ def relabel_table(
     return RelabelSummary(rows, labeled, confusion.total - labeled, confusion.abstained, space)
 
 
-def read_relabeled(path: str | Path) -> Relabeled:
+def read_relabeled(path: Location) -> Relabeled:
     """Read a relabeled table.
 
     Raises:
-        TableError: The file is damaged, or not a relabeled table.
+        TableError: The file is damaged, not a relabeled table, or a `sample_id` is null or stands in it
+            twice.
         LabelError: Its label space was changed.
     """
     text = read_metadata(path).get("label_space")
@@ -110,4 +128,20 @@ def read_relabeled(path: str | Path) -> Relabeled:
         raise LabelError(f"{path}: {error}") from error
     batches = list(iter_batches(path, ["sample_id", "label"]))
     table = pa.Table.from_batches(batches, RELABELED_SCHEMA) if batches else RELABELED_SCHEMA.empty_table()
-    return Relabeled(table["sample_id"].combine_chunks(), table["label"].to_numpy(), space)
+    sample_ids = table["sample_id"].combine_chunks()
+    _refuse_repeated(path, sample_ids)
+    return Relabeled(sample_ids, table["label"].to_numpy(), space)
+
+
+def _refuse_repeated(path: Location, sample_ids: pa.Array) -> None:
+    """A join on repeated ids would take one of their labels without a word."""
+    if sample_ids.null_count == 0 and pc.count_distinct(sample_ids).as_py() == len(sample_ids):
+        return
+    counts = sample_ids.value_counts()
+    worst = counts[pc.index(counts.field("counts"), pc.max(counts.field("counts"))).as_py()]
+    found = "a row without sample_id" if sample_ids.null_count else f"sample_id {worst['values'].as_py()!r}"
+    times = sample_ids.null_count or worst["counts"].as_py()
+    raise TableError(
+        f"{path} has {found} ({times} times); labels are joined on it: make the ids of the manifest unique "
+        "(Manifest.check names them) and run the teacher pass again"
+    )

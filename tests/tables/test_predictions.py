@@ -125,6 +125,102 @@ def test_other_tables_are_refused_by_name(tmp_path, predictions):
         count_pairs(tmp_path / "nothing")
 
 
+def test_shards_of_two_teachers_are_not_one_table(predictions):
+    # The same ids, in another order: counted together, they would be wrong without a word.
+    other = PredictionsMetadata(WEAK, sl.Vocabulary(reversed(TEACHER.names)), "beef")
+    write(predictions / "part-00002.parquet", rows([0], [1]), other)
+    with pytest.raises(
+        sl.TableError, match="part-00002.*teacher_vocabulary, teacher_fingerprint.*part-00000"
+    ):
+        count_pairs(predictions)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "reason"), [("[oops", "Expecting"), ('["a", "a"]', "a"), ("5", "int")]
+)
+def test_damaged_metadata_are_named(vocabulary, reason, tmp_path):
+    strings = {**METADATA.to_strings(), "weak_vocabulary": vocabulary}
+    with TableWriter(tmp_path / "p.parquet", PREDICTIONS_SCHEMA, strings):
+        pass
+    with pytest.raises(sl.TableError, match=f"p.parquet has damaged metadata .*{reason}"):
+        read_predictions_metadata(tmp_path / "p.parquet")
+
+
+def test_the_types_of_other_writers_read_alike(tmp_path, arrays):
+    ours = rows(*arrays)
+    theirs = pa.schema(
+        [
+            ("sample_id", pa.large_string()),
+            ("weak_label", pa.dictionary(pa.int32(), pa.string())),
+            ("top_ids", pa.large_list(pa.int64())),
+            ("top_probs", pa.large_list(pa.float64())),
+            ("status", pa.large_string()),
+        ]
+    )
+    with TableWriter(tmp_path / "theirs.parquet", theirs, METADATA.to_strings()) as writer:
+        writer.write(ours.cast(theirs))
+    for name, path in (("a", write(tmp_path / "ours.parquet", ours)), ("b", tmp_path / "theirs.parquet")):
+        relabel_table(path, tmp_path / name, sl.RawSPL())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("top_ids", [None, [], [None]])
+def test_ok_without_a_prediction_is_refused(top_ids, tmp_path):
+    table = pa.Table.from_pylist(
+        [
+            {"sample_id": "a", "weak_label": "baking", "top_ids": [1], "top_probs": [0.9], "status": "ok"},
+            {
+                "sample_id": "b",
+                "weak_label": "baking",
+                "top_ids": None,
+                "top_probs": None,
+                "status": "missing",
+            },
+            {"sample_id": "c", "weak_label": "baking", "top_ids": top_ids, "top_probs": None, "status": "ok"},
+        ],
+        schema=PREDICTIONS_SCHEMA,
+    )
+    with pytest.raises(sl.TableError, match="sample 'c' has the status 'ok' but no id in top_ids"):
+        count_pairs(write(tmp_path / "p.parquet", table))
+    pairs = next(iter_pairs(write(tmp_path / "p.parquet", table.slice(0, 2))))
+    assert pairs.teacher.tolist() == [1, -1]
+
+
+def test_a_row_without_sample_id_is_refused(tmp_path):
+    table = rows([0], [1]).set_column(0, "sample_id", pa.array([None], pa.string()))
+    with pytest.raises(sl.TableError, match="p.parquet has a row without sample_id"):
+        count_pairs(write(tmp_path / "p.parquet", table))
+
+
+def test_labels_of_a_repeated_id_are_refused(tmp_path):
+    table = pa.concat_tables([rows([0, 1], [1, 1]), rows([1], [0])])
+    relabel_table(write(tmp_path / "p.parquet", table), tmp_path / "r.parquet", sl.RawSPL())
+    with pytest.raises(sl.TableError, match=r"r.parquet has sample_id 's0' \(2 times\)"):
+        read_relabeled(tmp_path / "r.parquet")
+
+
+def test_rows_of_other_types_are_refused_and_leave_nothing(tmp_path):
+    with (
+        pytest.raises(sl.TableError, match="do not fit .*x.parquet, which expects"),
+        TableWriter(tmp_path / "x.parquet", pa.schema([("n", pa.int64())])) as writer,
+    ):
+        writer.write(pa.table({"n": ["one"]}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
+    with (
+        pytest.raises(OSError, match="disk full"),
+        TableWriter(tmp_path / "x.parquet", pa.schema([])) as writer,
+    ):
+
+        def fail():
+            raise OSError("disk full")
+
+        monkeypatch.setattr(writer._writer, "close", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_truncated_shard_is_named(predictions, tmp_path):
     shard = predictions / "part-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:200])
