@@ -1,4 +1,4 @@
-"""Training steps and loaders: what precision and memory layout cost here, and what our modules add to a bare loop.
+"""Training steps: what precision and memory layout cost here, and what our modules add to a bare loop.
 
     python benchmarks/training.py [--batch_size 128] [--steps 20] [--backbone small_resnet9]
 

@@ -62,13 +62,19 @@ class Domain(ABC):
         """Say how this backbone wants its input."""
 
     @abstractmethod
-    def transform(self, preprocessing: Preprocessing, augmentation: str | None) -> Callable[[Tensor], Tensor]:
-        """Make the function from decoded media (uint8) to one input of the preprocessing's size (uint8).
+    def training_transform(
+        self, preprocessing: Preprocessing, augmentation: str | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Make the function from decoded media (uint8) to one augmented input of the wanted size (uint8).
 
         Args:
             preprocessing: What the backbone wants.
-            augmentation: The name of a training augmentation, or None for test time.
+            augmentation: One of the domain's augmentations; None takes its default.
         """
+
+    @abstractmethod
+    def evaluation_transform(self, preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
+        """Make the function from decoded media (uint8) to the input (uint8) at test time."""
 
     @abstractmethod
     def read(self, row: Mapping[str, Any]) -> Tensor:

@@ -32,6 +32,7 @@ import numpy as np  # noqa: E402
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt  # noqa: E402
 from torch import nn  # noqa: E402
 
+from sublabel._files import write_atomically  # noqa: E402
 from sublabel.domain import Domain, Preprocessing  # noqa: E402
 from sublabel.errors import ConfigError  # noqa: E402
 from sublabel.evaluation import Comparison, RunMetrics  # noqa: E402
@@ -96,7 +97,9 @@ class TrainOptions(BaseModel):
     )
     schedule: Schedule = Field(default="cosine", description="learning rate over the steps")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="as in PyTorch's cross-entropy")
-    augmentation: str = Field(default="shift_flip", description="a training augmentation of the domain")
+    augmentation: str | None = Field(
+        default=None, description="a training augmentation of the domain; default: its first"
+    )
 
 
 class StudyOptions(BaseModel):
@@ -167,7 +170,8 @@ class Study:
             runs=tuple(runs), baseline=BASELINE, test_samples=len(self._media["target_test"])
         )
         _write_json(self.out / "comparison.json", comparison.to_dict())
-        (self.out / "comparison.md").write_text(comparison.to_markdown(), encoding="utf-8")
+        with write_atomically(self.out / "comparison.md") as file:
+            file.write(comparison.to_markdown().encode())
         return comparison
 
     def train_teacher(self, folder: Path, seed: int) -> RunMetrics:
@@ -183,7 +187,7 @@ class Study:
             ModuleTeacher(classifier, Vocabulary(card.classes)),
             folder,
             read=self.domain.read,
-            transform=self.domain.transform(card.preprocessing, None),
+            transform=self.domain.evaluation_transform(card.preprocessing),
             weak_vocabulary=self.weak_vocabulary,
             num_workers=self.options.num_workers,
         )
@@ -221,22 +225,30 @@ class Study:
             backbone, len(names), **self._module_options(self.options.pretrain, preprocessing)
         )
         self._fit(module, "weak", labels, self.options.pretrain, preprocessing, folder)
-        self._save(folder, module, names, preprocessing, {"label_space": space}, self.options.pretrain, seed)
+        self._save(
+            folder,
+            module,
+            names,
+            preprocessing,
+            {"label_space": space},
+            self.options.pretrain,
+            {"seed": seed},
+        )
 
     def _finetune(self, folder: Path, row: str, seed: int, pretrained: Path | None) -> RunMetrics:
         stored = folder / "metrics.json"
         if stored.exists():
             return RunMetrics.model_validate_json(stored.read_text(encoding="utf-8"))
         backbone, preprocessing = self._new_backbone(seed)
-        if pretrained is not None:
-            _log.info("%s: warm start: %s", folder, warm_start(backbone, pretrained))
+        report = None if pretrained is None else str(warm_start(backbone, pretrained))
         names = self.target_vocabulary.names
         module = FinetuneModule(
             backbone, len(names), **self._module_options(self.options.finetune, preprocessing)
         )
         train = self._media["target_train"].labels("label", self.target_vocabulary)
         self._fit(module, "target_train", train, self.options.finetune, preprocessing, folder)
-        self._save(folder, module, names, preprocessing, {}, self.options.finetune, seed)
+        made_by = {"seed": seed, "warm_start": report}
+        self._save(folder, module, names, preprocessing, {}, self.options.finetune, made_by)
         metrics = self._test(module, preprocessing, row, seed)
         _log.info("%s: top-1 %.4f", folder, metrics.top1)
         _write_json(stored, metrics.model_dump(mode="json"))
@@ -271,21 +283,21 @@ class Study:
         preprocessing: Preprocessing,
         folder: Path,
     ) -> None:
-        transform = self.domain.transform(preprocessing, options.augmentation)
+        transform = self.domain.training_transform(preprocessing, options.augmentation)
         data = LabelDataModule(
             LabeledDataset(self._media[split], labels, transform),
             batch_size=options.batch_size,
             num_workers=self.options.num_workers,
         )
         started = time.perf_counter()
-        self._trainer(max_epochs=options.epochs).fit(module, datamodule=data)
+        self._trainer(max_epochs=options.epochs, limit_val_batches=0).fit(module, datamodule=data)
         _log.info("%s: %d epochs in %.0f s", folder, options.epochs, time.perf_counter() - started)
 
     def _test(self, module: FinetuneModule, preprocessing: Preprocessing, row: str, seed: int) -> RunMetrics:
         media = self._media["target_test"]
         labels = media.labels("label", self.target_vocabulary)
         data = LabelDataModule(
-            test=LabeledDataset(media, labels, self.domain.transform(preprocessing, None)),
+            test=LabeledDataset(media, labels, self.domain.evaluation_transform(preprocessing)),
             batch_size=max(256, self.options.finetune.batch_size),
             num_workers=self.options.num_workers,
         )
@@ -309,7 +321,7 @@ class Study:
         preprocessing: Preprocessing,
         fingerprints: dict[str, str],
         options: TrainOptions,
-        seed: int,
+        made_by: dict[str, Any],
     ) -> None:
         card = ModelCard(
             domain=self.domain.name,
@@ -317,7 +329,7 @@ class Study:
             classes=names,
             preprocessing=preprocessing,
             fingerprints={**fingerprints, "manifest": self.manifest_fingerprint},
-            made_by={"seed": seed, "training": options.model_dump(mode="json"), "precision": self.precision},
+            made_by={**made_by, "training": options.model_dump(mode="json"), "precision": self.precision},
         )
         save_model(folder, module.classifier, card)
 
@@ -360,6 +372,5 @@ def _slug(name: str) -> str:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    with write_atomically(path) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from timm.data.config import resolve_model_data_config
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sublabel.domain import Domain, Preprocessing
 from sublabel_image.backbones import create_backbone
 from sublabel_image.reading import read_image
-from sublabel_image.transforms import evaluation_transform, training_transform
+from sublabel_image.transforms import AUGMENTATIONS, Transform, evaluation_transform, training_transform
 
 
 class ImageDomain(Domain):
@@ -44,11 +44,13 @@ class ImageDomain(Domain):
             crop_fraction=config["crop_pct"],
         )
 
-    def transform(self, preprocessing: Preprocessing, augmentation: str | None) -> Callable[[Tensor], Tensor]:
-        """One of `sublabel_image.AUGMENTATIONS`, or the test-time transform for None."""
-        if augmentation is None:
-            return evaluation_transform(preprocessing)
-        return training_transform(preprocessing, augmentation)
+    def training_transform(self, preprocessing: Preprocessing, augmentation: str | None = None) -> Transform:
+        """`sublabel_image.training_transform`."""
+        return training_transform(preprocessing, augmentation or next(iter(AUGMENTATIONS)))
+
+    def evaluation_transform(self, preprocessing: Preprocessing) -> Transform:
+        """`sublabel_image.evaluation_transform`."""
+        return evaluation_transform(preprocessing)
 
     def read(self, row: Mapping[str, Any]) -> Tensor:
         """`sublabel_image.read_image`."""

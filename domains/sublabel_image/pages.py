@@ -2,10 +2,8 @@
 
 An untrimmed video that was found by a query shows the query's action in a part of its clips, actions that
 co-occur with it in others, and anything at all in the rest; every clip inherits the query as its weak label.
-A page of images does the
-same: it was found by a query, and each of its crops shows some class. `page_queries` gives every image of a
-    labelled
-set the query of a page that it could have been cut from.
+A page of images does the same: it was found by a query, and each of its crops shows some class.
+`page_queries` gives every image of a labelled set the query of a page that it could have been cut from.
 """
 
 from __future__ import annotations

@@ -16,11 +16,12 @@ from sublabel.errors import ConfigError
 Transform = Callable[[Tensor], Tensor]
 
 AUGMENTATIONS = {
-    "shift": "pad by an eighth and crop back, for small images whose left and right matter, such as digits",
-    "shift_flip": "shift, and flip from left to right",
     "resized_crop_flip": "a random part of the image at the input size, flipped from left to right",
     "randaugment": "resized_crop_flip, then RandAugment",
+    "shift_flip": "pad by an eighth and crop back, and flip from left to right, for small images",
+    "shift": "the same without the flip, for images whose left and right matter, such as digits",
 }
+"""The first is the default."""
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:

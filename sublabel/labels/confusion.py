@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sublabel._files import write_atomically
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import DENSE_CELLS, check_pair
-from sublabel.labels._files import write_atomically
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 FORMAT = "sublabel.ConfusionMatrix"

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sublabel._files import write_atomically
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import DENSE_CELLS, check_pair, check_sample_ids
-from sublabel.labels._files import write_atomically
 from sublabel.labels._hashing import uniform_from_ids
 from sublabel.labels.vocabulary import Vocabulary
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from sublabel._files import write_atomically
 from sublabel.domain import Domain, Preprocessing, load_domain
 from sublabel.errors import ArtifactError
 from sublabel.labels import Vocabulary
@@ -68,23 +69,23 @@ def save_model(folder: str | Path, classifier: Classifier, card: ModelCard) -> M
             "each one, in order"
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    partial = folder / f"{WEIGHTS_FILE}.part"
-    save_file(state, partial)
-    prints = {"weights": _sha256(partial), "vocabulary": Vocabulary(card.classes).fingerprint}
+    weights = save(state)
+    prints = {
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "vocabulary": Vocabulary(card.classes).fingerprint,
+    }
     card = card.model_copy(
         update={
             "fingerprints": {**card.fingerprints, **prints},
             "made_by": {**card.made_by, "versions": versions("torch", "lightning", "timm")},
         }
     )
-    partial.replace(folder / WEIGHTS_FILE)
-    partial = folder / f"{CARD_FILE}.part"
-    partial.write_text(
-        json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8"
-    )
-    partial.replace(folder / CARD_FILE)
+    with write_atomically(folder / WEIGHTS_FILE) as file:
+        file.write(weights)
+    # The card comes last: a folder with a card is complete.
+    with write_atomically(folder / CARD_FILE) as file:
+        file.write(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False).encode())
     return card
 
 

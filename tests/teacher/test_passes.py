@@ -65,7 +65,7 @@ def predict(manifest, out, **options):
         options.pop("teacher", ModuleTeacher(Brightness(), VOCABULARY, top_k=2, device="cpu")),
         out,
         read=options.pop("read", domain.read),
-        transform=domain.transform(WANTED, None),
+        transform=domain.evaluation_transform(WANTED),
         **options,
     )
 
