@@ -128,8 +128,7 @@ def main(backbone: str = "small_resnet9", batch_size: int = 128, steps: int = 20
     chosen = times[f"{'bfloat16' if best_precision() == 'bf16-mixed' else 'float32'}, channels_last"]
     print(
         f"PretrainModule, our defaults        {batch_size / ours:8.0f} images/s   {ours / best:5.2f} × the "
-        "best, "
-        f"{ours / chosen:5.2f} × a bare loop of the same settings"
+        f"best, {ours / chosen:5.2f} × a bare loop of the same settings"
     )
 
 

@@ -9,8 +9,8 @@ Everything lies under one folder, and a stage that has ended is not run again:
 
     study.json                       the resolved options, and the manifest's fingerprint
     comparison.json, comparison.md   the table
-    seed0/teacher/                   model, card, metrics: the model without weak pre-training, and the
-    teacher seed0/predictions/               the teacher's pass over the weak split
+    seed0/teacher/                   the model without weak pre-training, and the teacher
+    seed0/predictions/               the teacher's pass over the weak split
     seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json
 """
 
@@ -206,8 +206,7 @@ class Study:
         if space.strategy != strategy.model_dump(mode="json"):
             raise ConfigError(
                 f"{relabeled} was made by {space.strategy}, and {name!r} is now {strategy!r}: choose "
-                "another folder, or "
-                f"delete {folder}"
+                f"another folder, or delete {folder}"
             )
         labels = self._media["weak"].join(sample_ids, labels)
         self._pretrain(folder / "pretrained", labels, space.names, space.fingerprint, seed)

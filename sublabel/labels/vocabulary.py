@@ -50,8 +50,7 @@ class Vocabulary:
             if first != position:
                 raise LabelError(
                     f"the name {name!r} stands at positions {first} and {position} of the vocabulary; names "
-                    "must be "
-                    "unique, so rename or merge one of them"
+                    "must be unique, so rename or merge one of them"
                 )
 
     @classmethod

@@ -1,9 +1,8 @@
 """The manifest: which samples there are, where their media lie, and what is known of them.
 
 Columns: `sample_id` (unique), `uri` or `image` (bytes), `start`/`end` (seconds, for video), `source_id` (the
-    page
-or video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `sample_id` and one of `uri` and
-`image` must be there; what else is there, is checked.
+page or video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `sample_id` and one of
+`uri` and `image` must be there; what else is there, is checked.
 """
 
 from __future__ import annotations
@@ -219,8 +218,7 @@ class Manifest:
         if not {"uri", "image"} & set(self.columns):
             raise TableError(
                 f"{self.source} has neither a column `uri` nor `image`, only {', '.join(self.columns)}: "
-                "nothing "
-                "says where the media are"
+                "nothing says where the media are"
             )
         hashes, row = [], 0
         for batch in self.batches(["sample_id", "uri", "split"]):
@@ -246,8 +244,7 @@ class Manifest:
             row = first_row + int(np.flatnonzero(batch.column("uri").is_null())[0])
             raise TableError(
                 f"{self.source}: row {row} has no uri, and the manifest holds no images: give it one, or "
-                "drop "
-                "the row"
+                "drop the row"
             )
 
     def _confirm_duplicates(self, suspects: np.ndarray) -> None:

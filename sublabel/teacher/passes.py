@@ -186,8 +186,7 @@ def _complete_shards(out: Path, strings: Mapping[str, str], statuses: Counter[st
         if changed:
             raise TableError(
                 f"{shard} was written by a pass with another {', '.join(changed)}: choose another folder, "
-                "or delete "
-                f"{out} to start over"
+                f"or delete {out} to start over"
             )
         for batch in iter_batches(shard, columns=["status"]):
             statuses.update(batch.column(0).to_pylist())

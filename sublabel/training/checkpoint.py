@@ -160,8 +160,7 @@ class WarmStartReport:
         if self.missing or self.unexpected or self.mismatched:
             raise ArtifactError(
                 f"the weights do not fit ({what}): {self}; build the backbone they were made for, or pass "
-                "strict=False "
-                "to load what fits"
+                "strict=False to load what fits"
             )
 
 
@@ -228,8 +227,7 @@ def _load_weights(path: Path, expected_sha256: str | None) -> dict[str, Tensor]:
         if expected_sha256 is not None and (got := _sha256(path)) != expected_sha256:
             raise ArtifactError(
                 f"{path} has the SHA-256 {got[:12]}…, its card says {expected_sha256[:12]}…: the file was "
-                "changed or "
-                "belongs to another card"
+                "changed or belongs to another card"
             )
         return load_file(path)
     except FileNotFoundError as error:

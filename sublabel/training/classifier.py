@@ -41,8 +41,7 @@ class Classifier(nn.Module):
         if not isinstance(num_features, int):
             raise ConfigError(
                 f"the backbone {type(backbone).__name__} has no integer `num_features`: set it to the width "
-                "D of the "
-                "(B, D) features that its forward returns"
+                "D of the (B, D) features that its forward returns"
             )
         if (mean is None) != (std is None):
             raise ConfigError("give both mean and std, or neither")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sublabel._files import write_atomically
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.labels import LabelSpace, Vocabulary
@@ -72,7 +73,7 @@ class MediaTable:
             return cls(
                 pa.Table.from_batches([first, *batches]).combine_chunks(), domain, cache_bytes=cache_bytes
             )
-        with pa.OSFile(str(spool), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+        with write_atomically(spool) as sink, pa.ipc.new_file(sink, first.schema) as writer:
             writer.write_batch(first)
             for batch in batches:
                 writer.write_batch(batch)

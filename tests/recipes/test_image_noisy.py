@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recipes.image_noisy import main, parse
+from sublabel.errors import ConfigError, TableError
+from sublabel_image.pages import image_bytes
+
+QUICK = ["--seeds", "1", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
+TINY = ["--backbone", "small_resnet9", "--image_size", "8", "--num_workers", "0"]
+ROWS = ["none (scratch)", "weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control"]
+
+
+def image(shade):
+    return image_bytes(np.full((8, 8), shade, dtype=np.uint8))
+
+
+def classes_of(folder, split, each):
+    for label, shade in (("dark", 20), ("light", 230)):
+        (folder / split / label).mkdir(parents=True)
+        for number in range(each):
+            (folder / split / label / f"{number}.png").write_bytes(image(shade + number))
+
+
+def test_digits_end_with_a_table_of_all_strategies(tmp_path):
+    comparison = main(["--out", str(tmp_path), *QUICK])
+    assert [row.pretraining for row in comparison.rows()] == ROWS
+    stored = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["pretraining"] for row in stored["table"]] == ROWS
+    markdown = (tmp_path / "comparison.md").read_text()
+    assert all(row in markdown for row in ROWS)
+
+
+def test_a_folder_is_enough(tmp_path):
+    for split in ("weak", "target_train", "target_test"):
+        classes_of(tmp_path / "data", split, each=4)
+    options = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    comparison = main(["--preset", "folder", *options, *TINY, *QUICK, "--finetune.batch_size", "4"])
+    assert comparison.test_samples == 8
+    ids = pq.read_table(tmp_path / "out" / "manifest.parquet")["sample_id"].to_pylist()
+    # The same file name stands in every split.
+    assert len(set(ids)) == len(ids) == 24
+
+
+def test_a_manifest_is_enough(tmp_path):
+    rows = [
+        {
+            "sample_id": f"{split}{number}",
+            "image": image(20 + 200 * (number % 2)),
+            "weak_label": ("dark", "light")[number % 2],
+            "label": ("dark", "light")[number % 2],
+            "split": split,
+        }
+        for split in ("weak", "target_train", "target_test")
+        for number in range(6)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "mine.parquet")
+    options = ["--data", str(tmp_path / "mine.parquet"), "--out", str(tmp_path / "out")]
+    assert main(["--preset", "manifest", *options, *TINY, *QUICK]).test_samples == 6
+
+
+def test_cifar10_presets_take_the_noisy_column_or_draw_pages(tmp_path):
+    metadata = {"class_names": "dark|light"}
+    for side, count in (("train", 40), ("test", 8)):
+        labels = [number % 2 for number in range(count)]
+        table = pa.table({"image": [image(20 + 200 * label) for label in labels], "clean_label": labels})
+        if side == "train":
+            table = table.append_column("worse_label", pa.array([1 - label for label in labels]))
+        pq.write_table(table.replace_schema_metadata(metadata), tmp_path / f"{side}.parquet")
+    options = ["--data", str(tmp_path), "--clean_images", "8", *TINY, *QUICK]
+    main(["--preset", "cifar10n", "--out", str(tmp_path / "noisy"), *options])
+    manifest = pq.read_table(tmp_path / "noisy" / "manifest.parquet").to_pylist()
+    pool = [row for row in manifest if row["split"] == "weak"]
+    assert len(pool) == 32
+    assert all(row["weak_label"] != row["label"] for row in pool)
+    clean = [row for row in manifest if row["split"] == "target_train"]
+    assert sorted(row["label"] for row in clean) == ["dark"] * 4 + ["light"] * 4
+    with pytest.raises(ConfigError, match="aggre_label.*there are worse_label"):
+        main(["--preset", "cifar10n", "--noisy_column", "aggre_label", *options])
+    with pytest.raises(ConfigError, match="'dark' has 20"):
+        main(["--preset", "cifar10n", "--out", str(tmp_path / "all"), *options, "--clean_images", "40"])
+
+
+def test_several_nested_options_hold_together():
+    _, study, data = parse(
+        ["--pretrain.epochs", "8", "--pretrain.learning_rate", "0.1", "--clean_images", "50"]
+    )
+    assert (study.pretrain.epochs, study.pretrain.learning_rate) == (8, 0.1)
+    assert study.pretrain.optimizer == "adamw"
+    assert data.clean_images == 50
+
+
+def test_a_printed_config_can_be_run_again(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("preset: cifar10n\ndata: somewhere\nfinetune:\n  epochs: 3\n")
+    preset, study, data = parse(["--config", str(config)])
+    assert (preset, data.data, data.image_size, study.finetune.epochs) == ("cifar10n", "somewhere", 32, 3)
+
+
+def test_strategies_can_be_chosen():
+    _, study, _ = parse(
+        ["--strategies", "{weak-only: {kind: weak_only}, mine: {kind: raw_spl, min_count: 9}}"]
+    )
+    assert list(study.strategies) == ["weak-only", "mine"]
+    assert study.strategies["mine"].min_count == 9
+
+
+def test_a_mistake_is_one_line_without_a_traceback(tmp_path):
+    script = Path(__file__).parents[2] / "recipes" / "image_noisy.py"
+    command = [
+        sys.executable,
+        str(script),
+        "--preset",
+        "folder",
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: ")
+    assert "Traceback" not in run.stderr
+
+
+def test_presets_that_need_data_say_so():
+    with pytest.raises(ConfigError, match="manifest needs --data"):
+        main(["--preset", "manifest"])
+
+
+def test_a_split_without_images_is_named(tmp_path):
+    classes_of(tmp_path, "weak", each=1)
+    with pytest.raises(TableError, match="target_train"):
+        main(["--preset", "folder", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
