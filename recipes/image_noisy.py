@@ -71,8 +71,8 @@ DIGITS = StudyOptions(
 )
 CIFAR10 = StudyOptions(
     backbone="small_resnet9",
-    pretrain=TrainOptions(epochs=4, batch_size=128, **FAST),
-    finetune=TrainOptions(epochs=25, batch_size=64, **FAST),
+    pretrain=TrainOptions(epochs=4, batch_size=128, augmentation="shift_flip", **FAST),
+    finetune=TrainOptions(epochs=25, batch_size=64, augmentation="shift_flip", **FAST),
 )
 YOURS = StudyOptions(
     backbone="resnet18",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+from rich import box
 from rich.table import Table
 
 from sublabel.errors import ConfigError
@@ -63,9 +64,7 @@ class Comparison(BaseModel):
 
     def headings(self) -> ComparisonRow:
         """The table's column names."""
-        return ComparisonRow(
-            "pre-training", "classes", "samples", "top-1", "top-5", f"Δ top-1 to {self.baseline}"
-        )
+        return ComparisonRow("pre-training", "classes", "samples", "top-1", "top-5", "Δ top-1")
 
     def notes(self) -> list[str]:
         """What a reader must know to read the figures."""
@@ -73,15 +72,15 @@ class Comparison(BaseModel):
         best = max((run.top1 for run in self.runs), default=0.0)
         error = 100 * (best * (1 - best) / max(1, self.test_samples)) ** 0.5
         spread = (
-            "± is the standard deviation over seeds; Δ is paired by seed, with its 95% confidence interval "
-            "(Student's t)"
+            "± is the standard deviation over seeds, [ ] the 95% confidence interval of the difference, "
+            "paired by seed (Student's t)"
             if seeds > 1
-            else "one seed says nothing about the spread: run more with --seeds before believing a difference"
+            else "one seed says nothing about the spread: run more before believing a difference"
         )
         return [
             f"{seeds} seed{'s' if seeds > 1 else ''}, {self.test_samples} test samples; "
-            f"the binomial standard error of one top-1 here is about {error:.1f} points",
-            spread,
+            f"the binomial standard error of one top-1 is about {error:.1f} points",
+            f"Δ is the difference to {self.baseline} in points; {spread}",
         ]
 
     def to_markdown(self) -> str:
@@ -92,7 +91,13 @@ class Comparison(BaseModel):
 
     def to_rich(self) -> Table:
         """A table for the terminal."""
-        table = Table(caption="\n".join(self.notes()), caption_justify="left")
+        table = Table(
+            caption="\n".join(self.notes()),
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            collapse_padding=True,
+            pad_edge=False,
+        )
         for index, heading in enumerate(self.headings()):
             table.add_column(heading, justify="left" if index == 0 else "right")
         for row in self.rows():
