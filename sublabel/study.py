@@ -135,7 +135,8 @@ class Study:
         out: Folder for all artefacts; an earlier run in it goes on where it stopped.
 
     Raises:
-        ConfigError: `out` holds a study with other options or another manifest.
+        ConfigError: `out` holds a study with other options or another manifest, or the domain has no such
+            backbone or augmentation.
         TableError: The manifest lacks a split or column.
     """
 
@@ -149,6 +150,10 @@ class Study:
         self.manifest.require("label")
         self.target_vocabulary = self.manifest.filter(split="target_train").vocabulary("label")
         self.weak_vocabulary = self.manifest.filter(split="weak").vocabulary("weak_label")
+        # A wrong name must not wait until its turn comes, nor claim the folder.
+        preprocessing = self._new_backbone(seed=0)[1]
+        for stage in (options.pretrain, options.finetune):
+            domain.training_transform(preprocessing, stage.augmentation)
         self._claim_folder(Path(manifest))
         self._media = {split: self._open_split(split) for split in ("weak", "target_train", "target_test")}
         self.precision = best_precision() if options.precision == "auto" else options.precision

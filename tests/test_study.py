@@ -141,6 +141,12 @@ def test_lightnings_arguments_are_passed_through(manifest, tmp_path):
     assert made.precision == "64-true"
 
 
+def test_a_wrong_name_is_refused_before_anything_is_trained_or_claimed(manifest, tmp_path):
+    with pytest.raises(ConfigError, match="no augmentation is called 'blur'"):
+        study(manifest, tmp_path, finetune=TrainOptions(augmentation="blur"))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("column", "message"), [("weak_label", "no column weak_label"), ("split", "no column split")]
 )

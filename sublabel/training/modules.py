@@ -117,6 +117,12 @@ class PretrainModule(L.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Mean cross-entropy of one batch, without label smoothing."""
+        inputs, labels = batch
+        loss = nn.functional.cross_entropy(self(inputs), labels)
+        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over `parameter_groups`, and the schedule over the trainer's number of steps."""
         optimizer = self.optimizer_factory(parameter_groups(self.classifier))

@@ -165,3 +165,13 @@ def test_the_same_seed_gives_the_same_weights():
 def test_bad_options_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_pretraining_reports_its_validation_loss():
+    module = PretrainModule(Tiny(), 2, label_smoothing=0.3)
+    held_out = brightness_data(32, seed=1)
+    [scores] = trainer().validate(module, DataLoader(held_out, batch_size=8), verbose=False)
+    inputs, labels = held_out.tensors
+    with torch.inference_mode():
+        expected = nn.functional.cross_entropy(module.eval()(inputs), labels)
+    assert scores["val/loss"] == pytest.approx(float(expected), rel=1e-5)
