@@ -17,6 +17,7 @@ Everything lies under one folder, and a stage that has ended is not run again:
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import time
@@ -33,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt  # noqa: E402
 from torch import nn  # noqa: E402
 
 from sublabel._files import write_atomically  # noqa: E402
+from sublabel._jobs import job_map  # noqa: E402
 from sublabel.domain import Domain, Preprocessing  # noqa: E402
 from sublabel.errors import ConfigError  # noqa: E402
 from sublabel.evaluation import Comparison, RunMetrics  # noqa: E402
@@ -117,6 +119,10 @@ class StudyOptions(BaseModel):
     pretrain: TrainOptions = TrainOptions()
     finetune: TrainOptions = TrainOptions(epochs=25)
     precision: Literal["auto"] | str = Field(default="auto", description="Lightning's precision flag")
+    jobs: PositiveInt = Field(
+        default=1,
+        description="strategies that run at the same time, each in a process with its share of cores",
+    )
     num_workers: int = Field(default=0, ge=0, description="loader processes")
     cache_bytes: int = Field(default=2_000_000_000, ge=0, description="memory for decoded media of one split")
     trainer: dict[str, Any] = Field(
@@ -164,13 +170,12 @@ class Study:
         Returns:
             The comparison, also in `comparison.json` and `comparison.md`.
         """
-        runs: list[RunMetrics] = []
-        for seed in range(self.options.seeds):
-            folder = self.out / f"seed{seed}"
-            runs.append(self.train_teacher(folder / "teacher", seed))
-            predictions = self.predict(folder / "teacher", folder / "predictions")
-            for name, strategy in self.options.strategies.items():
-                runs.append(self.run_strategy(name, strategy, predictions, folder / _slug(name), seed))
+        seeds = range(self.options.seeds)
+        with job_map(self.options.jobs) as run_all:
+            # A single teacher has all the cores.
+            runs = list((run_all if len(seeds) > 1 else map)(self.run_teacher, seeds))
+            pairs = list(itertools.product(seeds, self.options.strategies))
+            runs += run_all(self.run_strategy, [seed for seed, _ in pairs], [name for _, name in pairs])
         comparison = Comparison(
             runs=tuple(runs), baseline=BASELINE, test_samples=len(self._media["target_test"])
         )
@@ -179,34 +184,35 @@ class Study:
             file.write(comparison.to_markdown().encode())
         return comparison
 
-    def train_teacher(self, folder: Path, seed: int) -> RunMetrics:
-        """Train on the target set without weak pre-training: the table's first row, and the teacher."""
-        start = "scratch" if not (self.options.pretrained or self.options.weights) else "initialised"
-        return self._finetune(folder, f"none ({start})", seed, pretrained=None)
+    def run_teacher(self, seed: int) -> RunMetrics:
+        """Train on the target set without weak pre-training, which is the table's first row and the teacher.
 
-    def predict(self, teacher: Path, folder: Path) -> Path:
-        """The teacher's pass over the weak split."""
-        classifier, card = load_model(teacher, domain=self.domain)
+        The teacher then looks at the weak split.
+        """
+        folder = self._folder(seed)
+        start = "scratch" if not (self.options.pretrained or self.options.weights) else "initialised"
+        metrics = self._finetune(folder / "teacher", f"none ({start})", seed, pretrained=None)
+        classifier, card = load_model(folder / "teacher", domain=self.domain)
         summary = predict_manifest(
             self.manifest.filter(split="weak"),
             ModuleTeacher(classifier, Vocabulary(card.classes)),
-            folder,
+            folder / "predictions",
             read=self.domain.read,
             transform=self.domain.evaluation_transform(card.preprocessing),
             weak_vocabulary=self.weak_vocabulary,
             num_workers=self.options.num_workers,
         )
-        _log.info("%s: %s", folder, summary)
-        return folder
+        _log.info("%s: %s", folder / "predictions", summary)
+        return metrics
 
-    def run_strategy(
-        self, name: str, strategy: Strategy, predictions: Path, folder: Path, seed: int
-    ) -> RunMetrics:
-        """Relabel, pre-train, fine-tune and test with one strategy."""
+    def run_strategy(self, seed: int, name: str) -> RunMetrics:
+        """Relabel what the teacher saw, pre-train, fine-tune and test with one strategy."""
+        strategy = self.options.strategies[name]
+        folder = self._folder(seed) / _slug(name)
         folder.mkdir(parents=True, exist_ok=True)
         relabeled = folder / "relabeled.parquet"
         if not relabeled.exists():
-            relabel_table(predictions, relabeled, strategy)
+            relabel_table(self._folder(seed) / "predictions", relabeled, strategy)
         sample_ids, labels, space = read_relabeled(relabeled)
         if space.strategy != strategy.model_dump(mode="json"):
             raise ConfigError(
@@ -257,6 +263,9 @@ class Study:
         _log.info("%s: top-1 %.4f", folder, metrics.top1)
         _write_json(stored, metrics.model_dump(mode="json"))
         return metrics
+
+    def _folder(self, seed: int) -> Path:
+        return self.out / f"seed{seed}"
 
     def _new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
         """The same start for every strategy of a seed, and the same order of batches after it."""
@@ -346,7 +355,9 @@ class Study:
     def _claim_folder(self, manifest: Path) -> None:
         """Refuse a folder that holds another study; more seeds or strategies may be added to the same one."""
         self.manifest_fingerprint = _fingerprint(manifest)
-        mine = self.options.model_dump(mode="json", exclude={"seeds", "strategies", "trainer", "num_workers"})
+        mine = self.options.model_dump(
+            mode="json", exclude={"seeds", "strategies", "trainer", "num_workers", "jobs"}
+        )
         mine["manifest"] = self.manifest_fingerprint
         path = self.out / "study.json"
         if path.exists():

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import sublabel as sl
 from sublabel.errors import ConfigError, TableError
@@ -29,6 +30,15 @@ def stripes(label, generator):
     if label < 2:
         pixels = pixels + 150 * (np.indices((8, 8))[label] % 4 < 2)
     return image_bytes(pixels.astype(np.uint8))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums over one and over two threads differ in the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +117,13 @@ def test_the_same_seed_gives_the_same_metrics(finished, manifest, tmp_path):
     again = study(manifest, tmp_path, strategies=chosen).run()
     first = {run.row: run for run in finished[1].runs}
     assert list(again.runs) == [first[run.row] for run in again.runs]
+
+
+def test_jobs_at_the_same_time_change_nothing(finished, manifest, tmp_path):
+    chosen = {"weak-only": sl.WeakOnly(), "SPL-B": sl.SPLB()}
+    at_once = study(manifest, tmp_path, strategies=chosen, jobs=2).run()
+    first = {run.row: run for run in finished[1].runs}
+    assert list(at_once.runs) == [first[run.row] for run in at_once.runs]
 
 
 def test_a_stopped_study_goes_on(manifest, tmp_path, monkeypatch):

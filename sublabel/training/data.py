@@ -32,10 +32,14 @@ class MediaTable:
         domain: Reads the media; the table pickles with it, so that worker processes can.
         cache_bytes: Keep decoded media in memory up to this size; 0 decodes at every access. Each worker
             process has a cache of its own.
+        spool: The Arrow file that `rows` is mapped from, if it is; worker processes then map it too.
     """
 
-    def __init__(self, rows: pa.Table, domain: Domain, *, cache_bytes: int = 0) -> None:
+    def __init__(
+        self, rows: pa.Table, domain: Domain, *, cache_bytes: int = 0, spool: Path | None = None
+    ) -> None:
         self.rows = rows
+        self.spool = spool
         self.domain = domain
         self.cache_bytes = cache_bytes
         self._cache: dict[int, Tensor] = {}
@@ -77,14 +81,20 @@ class MediaTable:
             writer.write_batch(first)
             for batch in batches:
                 writer.write_batch(batch)
-        return cls(pa.ipc.open_file(pa.memory_map(str(spool))).read_all(), domain, cache_bytes=cache_bytes)
+        return cls(_mapped(Path(spool)), domain, cache_bytes=cache_bytes, spool=Path(spool))
 
     def __len__(self) -> int:
         rows: int = self.rows.num_rows
         return rows
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}, "_cached_bytes": 0}
+        rows = None if self.spool else self.rows
+        return {**self.__dict__, "rows": rows, "_cache": {}, "_cached_bytes": 0}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.spool:
+            self.rows = _mapped(self.spool)
 
     def labels(self, column: str, vocabulary: Vocabulary) -> np.ndarray:
         """Encode a label column by name, int64 (N,), -1 where it is null.
@@ -132,6 +142,10 @@ class MediaTable:
             self._cache[index] = media
             self._cached_bytes += media.nbytes
         return media
+
+
+def _mapped(spool: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(spool))).read_all()
 
 
 class LabeledDataset(Dataset[tuple[Tensor, int]]):

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+import torch
+
+from sublabel._jobs import job_map
+from sublabel.errors import ConfigError
+from sublabel.labels import Vocabulary
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_one_job_is_a_call():
+    with job_map(1) as run_all:
+        assert list(run_all(lambda number: number + 1, [1, 2])) == [2, 3]
+
+
+def test_jobs_keep_order_share_the_cores_and_log_where_we_do(threads, caplog):
+    caplog.set_level(logging.INFO)
+    quiet = logging.getLogger("lightning.pytorch")
+    before = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with job_map(2) as run_all:
+            assert list(run_all(pow, [2, 3, 4], [5, 6, 7])) == [32, 729, 16384]
+            assert list(run_all(eval, ["__import__('torch').get_num_threads()"])) == [2]
+            list(run_all(logging.getLogger("sublabel.here").info, ["told %s"], ["twice"]))
+            list(run_all(quiet.warning, ["not wanted"]))
+    finally:
+        quiet.setLevel(before)
+    assert "told twice" in caplog.messages
+    assert "not wanted" not in caplog.messages
+
+
+def test_an_error_in_a_job_reaches_us():
+    with pytest.raises(ConfigError, match="one of 2 processes died"), job_map(2) as run_all:
+        list(run_all(os._exit, [1]))
+    with pytest.raises(ValueError, match="at least one name"), job_map(2) as run_all:
+        list(run_all(Vocabulary, [[]]))
