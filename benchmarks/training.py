@@ -1,6 +1,6 @@
 """Training steps: what precision and memory layout cost here, and what our modules add to a bare loop.
 
-    python benchmarks/training.py [--batch_size 128] [--steps 20] [--backbone small_resnet9]
+    python benchmarks/training.py [--batch_size 128] [--steps 20] [--backbone small_resnet7]
 
 Every figure is the median of its steps; ratios compare within this one run.
 """
@@ -84,7 +84,7 @@ def lightning_step(backbone: nn.Module, loader: DataLoader, preprocessing: dict)
     return watch.median()
 
 
-def main(backbone: str = "small_resnet9", batch_size: int = 128, steps: int = 20) -> None:
+def main(backbone: str = "small_resnet7", batch_size: int = 128, steps: int = 20) -> None:
     """Print the table.
 
     Args:

@@ -63,15 +63,17 @@ FAST: dict[str, Any] = {
     "schedule": "one_cycle",
 }
 DIGITS = StudyOptions(
-    backbone="small_resnet9",
+    backbone="small_resnet7",
     strategies=default_strategies(RawSPL(min_count=3)),
     seeds=3,
-    pretrain=TrainOptions(epochs=10, batch_size=32, augmentation="shift", **FAST),
-    finetune=TrainOptions(epochs=30, batch_size=20, augmentation="shift", **FAST),
+    jobs=2,
+    pretrain=TrainOptions(epochs=8, batch_size=32, augmentation="shift", **FAST),
+    finetune=TrainOptions(epochs=30, batch_size=10, augmentation="shift", **FAST),
 )
 CIFAR10 = StudyOptions(
-    backbone="small_resnet9",
-    pretrain=TrainOptions(epochs=4, batch_size=128, augmentation="shift_flip", **FAST),
+    backbone="small_resnet7",
+    jobs=2,
+    pretrain=TrainOptions(epochs=3, batch_size=128, augmentation="shift_flip", **FAST),
     finetune=TrainOptions(epochs=25, batch_size=64, augmentation="shift_flip", **FAST),
 )
 YOURS = StudyOptions(
@@ -81,7 +83,7 @@ YOURS = StudyOptions(
     num_workers=2,
 )
 PRESETS: dict[Preset, tuple[StudyOptions, DataOptions]] = {
-    "digits": (DIGITS, DataOptions(clean_images=100, image_size=16)),
+    "digits": (DIGITS, DataOptions(clean_images=50, image_size=16)),
     "cifar10n": (CIFAR10, DataOptions(image_size=32)),
     "cifar10_pages": (CIFAR10, DataOptions(image_size=32)),
     "manifest": (YOURS, DataOptions()),

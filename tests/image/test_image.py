@@ -83,17 +83,17 @@ def test_what_cannot_be_read_says_why(row, reason):
 
 
 @pytest.mark.parametrize(
-    "name", ["small_resnet9", "resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224"]
+    "name", ["small_resnet7", "resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224"]
 )
 def test_any_timm_model_is_a_backbone(name):
     backbone = create_backbone(name).eval()
-    size = timm.get_pretrained_cfg(name).input_size if name != "small_resnet9" else (3, 32, 32)
+    size = timm.get_pretrained_cfg(name).input_size if name != "small_resnet7" else (3, 32, 32)
     with torch.no_grad():
         assert backbone(torch.rand(2, *size)).shape == (2, backbone.num_features)
 
 
 def test_the_small_network_keeps_its_size():
-    backbone = create_backbone("small_resnet9")
+    backbone = create_backbone("small_resnet7")
     assert sum(parameter.numel() for parameter in backbone.parameters()) < 450_000
     assert backbone.forward_features(torch.rand(1, 3, 32, 32)).shape == (1, 128, 4, 4)
 

@@ -15,7 +15,7 @@ from sublabel.errors import ConfigError, TableError
 from sublabel_image.pages import image_bytes
 
 QUICK = ["--seeds", "1", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
-TINY = ["--backbone", "small_resnet9", "--image_size", "8", "--num_workers", "0"]
+TINY = ["--backbone", "small_resnet7", "--image_size", "8", "--num_workers", "0"]
 ROWS = ["none (scratch)", "weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control"]
 
 

@@ -16,7 +16,7 @@ from sublabel_image.backbones import SmallResNet
 def classifier():
     torch.manual_seed(0)
     domain = ImageDomain()
-    backbone = domain.create_backbone("small_resnet9")
+    backbone = domain.create_backbone("small_resnet7")
     wanted = domain.preprocessing(backbone)
     classifier = Classifier(backbone, 3, mean=wanted.mean, std=wanted.std)
     # One step of training mode moves the batch-norm statistics off their defaults.
@@ -29,7 +29,7 @@ def saved(classifier, tmp_path):
     domain = ImageDomain()
     card = ModelCard(
         domain="image",
-        backbone="small_resnet9",
+        backbone="small_resnet7",
         classes=("a", "b", "c"),
         preprocessing=domain.preprocessing(classifier.backbone),
         fingerprints={"label_space": "f00d"},
@@ -49,7 +49,7 @@ def test_a_loaded_model_predicts_the_same_to_the_last_bit(saved, classifier):
 
 
 def test_a_warm_start_drops_the_head_and_loads_all_else(saved, classifier):
-    fresh = ImageDomain().create_backbone("small_resnet9")
+    fresh = ImageDomain().create_backbone("small_resnet7")
     report = warm_start(fresh, saved)
     assert report.dropped == ("head.bias", "head.weight")
     assert set(report.loaded) == set(fresh.state_dict())
@@ -88,7 +88,7 @@ def test_plain_weights_files_and_state_dicts_warm_start_too(classifier, tmp_path
     state = classifier.backbone.state_dict()
     save_file(state, tmp_path / "w.safetensors")
     for weights in (tmp_path / "w.safetensors", state):
-        report = warm_start(ImageDomain().create_backbone("small_resnet9"), weights)
+        report = warm_start(ImageDomain().create_backbone("small_resnet7"), weights)
         assert len(report.loaded) == len(state)
         assert report.dropped == ()
 
@@ -117,7 +117,7 @@ def test_what_is_missing_is_named(saved, tmp_path):
         load_model(saved)
     (tmp_path / "w.safetensors").write_bytes(b"pickle?")
     with pytest.raises(ArtifactError, match="is not a safetensors file"):
-        warm_start(ImageDomain().create_backbone("small_resnet9"), tmp_path / "w.safetensors")
+        warm_start(ImageDomain().create_backbone("small_resnet7"), tmp_path / "w.safetensors")
 
 
 def test_a_domain_that_is_not_installed_is_named(saved):
