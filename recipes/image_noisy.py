@@ -67,7 +67,7 @@ DIGITS = StudyOptions(
     strategies=default_strategies(RawSPL(min_count=3)),
     seeds=3,
     jobs=2,
-    pretrain=TrainOptions(epochs=8, batch_size=32, augmentation="shift", **FAST),
+    pretrain=TrainOptions(epochs=8, batch_size=64, augmentation="shift", **FAST),
     finetune=TrainOptions(epochs=30, batch_size=10, augmentation="shift", **FAST),
 )
 CIFAR10 = StudyOptions(
@@ -83,7 +83,7 @@ YOURS = StudyOptions(
     num_workers=2,
 )
 PRESETS: dict[Preset, tuple[StudyOptions, DataOptions]] = {
-    "digits": (DIGITS, DataOptions(clean_images=50, image_size=16)),
+    "digits": (DIGITS, DataOptions(clean_images=50, image_size=8)),
     "cifar10n": (CIFAR10, DataOptions(image_size=32)),
     "cifar10_pages": (CIFAR10, DataOptions(image_size=32)),
     "manifest": (YOURS, DataOptions()),

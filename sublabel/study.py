@@ -303,7 +303,11 @@ class Study:
             num_workers=self.options.num_workers,
         )
         started = time.perf_counter()
-        self._trainer(max_epochs=options.epochs, limit_val_batches=0).fit(module, datamodule=data)
+        trainer = self._trainer(max_epochs=options.epochs, limit_val_batches=0)
+        trainer.fit(module, datamodule=data)
+        if trainer.world_size > 1:
+            # Each device has its own batch statistics: what is saved and tested are the first one's.
+            module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
         _log.info("%s: %d epochs in %.0f s", folder, options.epochs, time.perf_counter() - started)
 
     def _test(self, module: FinetuneModule, preprocessing: Preprocessing, row: str, seed: int) -> RunMetrics:
@@ -314,7 +318,11 @@ class Study:
             batch_size=max(256, self.options.finetune.batch_size),
             num_workers=self.options.num_workers,
         )
-        [scores] = self._trainer().test(module, datamodule=data, verbose=False)
+        trainer = self._trainer()
+        if trainer.world_size > 1:
+            # Several devices would each get as many samples, some of them twice.
+            trainer = self._trainer(devices=1, num_nodes=1, strategy="auto")
+        [scores] = trainer.test(module, datamodule=data, verbose=False)
         return RunMetrics(row=row, seed=seed, top1=scores["test/top1"], top5=scores["test/top5"])
 
     def _trainer(self, **options: Any) -> L.Trainer:
@@ -324,7 +332,7 @@ class Study:
             "enable_progress_bar": False,
             "enable_model_summary": False,
         }
-        return L.Trainer(**{**quiet, "precision": self.precision, **options, **self.options.trainer})
+        return L.Trainer(**{**quiet, "precision": self.precision, **self.options.trainer, **options})
 
     def _save(
         self,

@@ -53,7 +53,7 @@ def test_one_seed_is_called_what_it_is():
     single = comparison(seeds=1)
     assert single.rows()[1].versus == "+2.0"
     assert "one seed says nothing" in single.to_markdown()
-    assert "standard error of one top-1 here is about 0.6 points" in single.to_markdown()
+    assert "standard error of one top-1 is about 0.6 points" in single.to_markdown()
 
 
 def test_rows_on_other_seeds_are_refused():
