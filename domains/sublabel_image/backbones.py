@@ -82,7 +82,7 @@ class SmallResNet(nn.Module):
 
     def __init__(
         self,
-        widths: tuple[int, int, int, int] = (16, 32, 64, 128),
+        widths: tuple[int, int, int, int] = (8, 32, 64, 128),
         in_chans: int = 3,
         num_classes: int = 1000,
     ) -> None:

@@ -182,10 +182,10 @@ def _complete_shards(out: Path, strings: Mapping[str, str], statuses: Counter[st
     shards = sorted(out.glob("part-*.parquet"))
     for shard in shards:
         theirs = read_metadata(shard)
-        changed = [key for key, value in strings.items() if theirs.get(key) != value]
+        changed = [key for key in strings.keys() - {"versions"} if theirs.get(key) != strings[key]]
         if changed:
             raise TableError(
-                f"{shard} was written by a pass with another {', '.join(changed)}: choose another folder, "
+                f"{shard} was written by a pass with another {', '.join(sorted(changed))}: choose another folder, "
                 f"or delete {out} to start over"
             )
         for batch in iter_batches(shard, columns=["status"]):

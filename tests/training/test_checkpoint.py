@@ -60,7 +60,7 @@ def test_a_warm_start_drops_the_head_and_loads_all_else(saved, classifier):
 
 
 def wider():
-    return SmallResNet((16, 32, 64, 160), num_classes=0)
+    return SmallResNet((8, 32, 64, 160), num_classes=0)
 
 
 def test_a_warm_start_that_does_not_fit_is_refused_and_changes_nothing(saved):
