@@ -19,7 +19,9 @@ from sublabel_image.pages import co_occurrence, image_bytes, page_queries
 FAST = {
     "backbone": "small_resnet7",
     "pretrain": TrainOptions(epochs=1, batch_size=16, learning_rate=0.05, augmentation="shift"),
-    "finetune": TrainOptions(epochs=2, batch_size=8, learning_rate=0.05, augmentation="shift"),
+    "finetune": TrainOptions(
+        epochs=4, batch_size=8, optimizer="adamw", learning_rate=0.004, augmentation="shift"
+    ),
 }
 CLASSES = 3
 

@@ -185,8 +185,8 @@ def _complete_shards(out: Path, strings: Mapping[str, str], statuses: Counter[st
         changed = [key for key in strings.keys() - {"versions"} if theirs.get(key) != strings[key]]
         if changed:
             raise TableError(
-                f"{shard} was written by a pass with another {', '.join(sorted(changed))}: choose another folder, "
-                f"or delete {out} to start over"
+                f"{shard} was written by a pass with another {', '.join(sorted(changed))}: choose another "
+                f"folder, or delete {out} to start over"
             )
         for batch in iter_batches(shard, columns=["status"]):
             statuses.update(batch.column(0).to_pylist())

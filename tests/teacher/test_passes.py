@@ -173,7 +173,10 @@ def test_worker_processes_give_the_same_bytes(tmp_path):
             {"teacher": ModuleTeacher(nn.Sequential(Brightness(), nn.Linear(3, 3)), VOCABULARY)},
             "teacher_fingerprint",
         ),
-        ({"weak_vocabulary": sl.Vocabulary(["dark", "middle", "bright"])}, "weak_vocabulary"),
+        (
+            {"weak_vocabulary": sl.Vocabulary(["dark", "middle", "bright"])},
+            "weak_fingerprint, weak_vocabulary",
+        ),
         ({"batch_size": 8}, "rows_per_shard"),
     ],
 )
