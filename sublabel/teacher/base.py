@@ -88,8 +88,8 @@ class ModuleTeacher:
         if logits.shape != (len(inputs), len(self.vocabulary)):
             raise ConfigError(
                 f"the teacher returned logits of shape {tuple(logits.shape)} for {len(inputs)} inputs and a "
-                "vocabulary "
-                f"of {len(self.vocabulary)} classes; expected ({len(inputs)}, {len(self.vocabulary)})"
+                f"vocabulary of {len(self.vocabulary)} classes; expected ({len(inputs)}, "
+                f"{len(self.vocabulary)})"
             )
         probabilities, ids = logits.float().softmax(-1).topk(self.top_k)
         return TeacherPrediction(ids.int().cpu().numpy(), probabilities.cpu().numpy())

@@ -120,9 +120,8 @@ class MediaTable:
         if missing or positions.null_count:
             raise TableError(
                 f"the labels do not belong to this manifest: {positions.null_count} of its {len(self)} "
-                "samples have no "
-                f"label and {missing} of {len(sample_ids)} labels have no sample; run the teacher pass on "
-                "this manifest"
+                f"samples have no label and {missing} of {len(sample_ids)} labels have no sample; run the "
+                "teacher pass on this manifest"
             )
         joined: np.ndarray = np.asarray(labels, dtype=np.int64)[positions.to_numpy()]
         return joined
@@ -179,8 +178,8 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
             sample_id = self.media.rows["sample_id"][row].as_py()
             raise MediaError(
                 f"sample {sample_id!r} cannot be read ({error.reason}); a teacher pass over the manifest "
-                "lists all such "
-                "samples: drop them from the manifest, or train on a relabeled table, which leaves them out"
+                "lists all such samples: drop them from the manifest, or train on a relabeled table, which "
+                "leaves them out"
             ) from error
         return self.transform(media), int(self.labels[index])
 
