@@ -182,7 +182,8 @@ class LabelSpace:
     def _shuffle_disagreed(self, labels: np.ndarray, sample_ids: np.ndarray, seed: int) -> np.ndarray:
         """Give each disagreed sample one of its row's disagreed classes, in proportion to their sizes."""
         start, stop, cumulative, members = self._cached("disagreed", self._disagreed_by_row)
-        moved = np.flatnonzero((labels >= 0) & (start[labels] >= 0))
+        kept = np.flatnonzero(labels >= 0)
+        moved = kept[start[labels[kept]] >= 0]
         first, last = start[labels[moved]], stop[labels[moved]]
         before = np.where(first > 0, cumulative[first - 1], 0)
         draws = uniform_from_ids(sample_ids[moved], seed)

@@ -112,6 +112,16 @@ def reference_uniform(sample_id, seed):
 RECORDED = [reference_uniform(sample_id, 0) for sample_id in ("a", "b", "clip-10")]
 
 
+@pytest.mark.parametrize("raw", [sl.RawSPL(min_count=3, rare="drop"), sl.RawSPL()], ids=str)
+def test_it_serves_a_space_without_classes(raw):
+    weak, teacher = ([0, 1], [1, 0]) if raw.min_count > 1 else ([-1, 0], [0, -1])
+    control = sl.relabel(
+        weak, teacher, strategy=sl.MatchedControl(of=raw), weak_vocabulary=2, sample_ids=["a", "b"]
+    )
+    assert control.space.num_classes == 0
+    assert control.labels.tolist() == [-1, -1]
+
+
 def test_it_needs_sample_ids():
     space = spaces()[1].space
     assert space.needs_sample_ids
