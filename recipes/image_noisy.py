@@ -73,7 +73,7 @@ DIGITS = StudyOptions(
 CIFAR10 = StudyOptions(
     backbone="small_resnet7",
     jobs=2,
-    pretrain=TrainOptions(epochs=3, batch_size=128, augmentation="shift_flip", **FAST),
+    pretrain=TrainOptions(epochs=3, batch_size=64, augmentation="shift_flip", **FAST),
     finetune=TrainOptions(epochs=25, batch_size=64, augmentation="shift_flip", **FAST),
 )
 YOURS = StudyOptions(
