@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -58,8 +60,17 @@ def job_map(jobs: int) -> Iterator[Map]:
 
 
 def _begin(records: Any, levels: dict[str, int], filters: list[Any], threads: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     warnings.filters[:] = filters  # type: ignore[index]
     logging.getLogger().addHandler(QueueHandler(records))
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _end_with_parent() -> None:
+    """A job whose parent was killed must not go on writing where the next run writes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

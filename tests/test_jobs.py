@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -46,3 +49,21 @@ def test_an_error_in_a_job_reaches_us():
         list(run_all(os._exit, [1]))
     with pytest.raises(ValueError, match="at least one name"), job_map(2) as run_all:
         list(run_all(Vocabulary, [[]]))
+
+
+def test_jobs_end_when_their_parent_is_killed():
+    script = """
+from sublabel._jobs import job_map
+if __name__ == "__main__":
+    with job_map(2) as run_all:
+        list(run_all(exec, ["import os, time; print(os.getpid(), flush=True); time.sleep(600)"]))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        job = int(parent.stdout.readline())
+        parent.kill()
+        try:
+            # The jobs hold the other end of the pipe while they live.
+            parent.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.kill(job, signal.SIGKILL)
+            raise
