@@ -7,22 +7,28 @@ Every figure is the median of its steps; ratios compare within this one run.
 
 from __future__ import annotations
 
+import logging
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 
-import lightning as L
-import torch
-from jsonargparse import auto_cli
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from sublabel._torchvision import ensure_torchvision
 
-from sublabel.tables import versions
-from sublabel.training import Classifier, PretrainModule, best_precision, sgd
-from sublabel.training.classifier import memory_format
-from sublabel.training.modules import parameter_groups
-from sublabel_image import ImageDomain
+ensure_torchvision()
+
+import lightning as L  # noqa: E402
+import torch  # noqa: E402
+from jsonargparse import auto_cli  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+from sublabel.tables import versions  # noqa: E402
+from sublabel.training import Classifier, PretrainModule, best_precision, sgd  # noqa: E402
+from sublabel.training.classifier import memory_format  # noqa: E402
+from sublabel.training.modules import parameter_groups  # noqa: E402
+from sublabel_image import ImageDomain  # noqa: E402
 
 
 def bare_step(
@@ -107,7 +113,10 @@ def main(backbone: str = "small_resnet7", batch_size: int = 128, steps: int = 20
         f"{backbone}, batches of {batch_size} × {wanted.input_size} uint8, {device}, "
         f"{torch.get_num_threads()} threads"
     )
-    print(f"{platform.processor() or platform.machine()}, {versions('torch', 'lightning', 'timm')}")
+    installed = ", ".join(
+        f"{name} {version}" for name, version in versions("torch", "lightning", "timm").items()
+    )
+    print(f"{platform.processor() or platform.machine()}, {installed}")
     settings = {
         f"{'bfloat16' if bfloat16 else 'float32'}, {'channels_last' if layout else 'contiguous'}": (
             layout,
@@ -133,4 +142,6 @@ def main(backbone: str = "small_resnet7", batch_size: int = 128, steps: int = 20
 
 
 if __name__ == "__main__":
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
     auto_cli(main, as_positional=False)

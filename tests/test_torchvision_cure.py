@@ -100,6 +100,23 @@ def test_every_entry_passes_through_the_cure(entry: str):
     check_python(f"import {entry}, torchvision")
 
 
+@pytest.mark.parametrize("folder", ["recipes", "benchmarks"])
+def test_every_script_starts_wherever_torchvision_is_broken(folder: str):
+    scripts = sorted((ROOT / folder).glob("*.py"))
+    assert scripts
+    for script in scripts:
+        check_python(
+            f"""
+            import runpy
+            sys.argv = ["script", "--help"]
+            try:
+                runpy.run_path({str(script)!r}, run_name="__main__")
+            except SystemExit as end:
+                assert end.code == 0, end.code
+            """
+        )
+
+
 @pytest.mark.usefixtures("broken_torchvision")
 def test_a_spawned_worker_passes_through_the_cure(tmp_path: Path):
     (tmp_path / "resized.py").write_text(
