@@ -27,7 +27,7 @@ from rich.console import Console
 from sublabel.errors import ConfigError, SublabelError
 from sublabel.evaluation import Comparison
 from sublabel.labels import RawSPL
-from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies
+from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies, is_first_process
 from sublabel_image import ImageDomain
 from sublabel_image.datasets import load_cifar10, load_digits, write_folder_manifest, write_manifest
 from sublabel_image.pages import co_occurrence, page_queries, page_sources
@@ -146,14 +146,15 @@ def main(arguments: list[str] | None = None) -> Comparison:
     out = Path(data_options.out or f"runs/{preset}")
     manifest = make_manifest(preset, data_options, out / "manifest.parquet")
     comparison = Study(manifest, ImageDomain(data_options.image_size), study_options, out).run()
-    console = Console(highlight=False)
+    console = Console(highlight=False, quiet=not is_first_process())
     console.print(comparison.to_rich())
     console.print(f"table, models, labels and predictions: {out}/comparison.md and beside it", soft_wrap=True)
     return comparison
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    level = logging.INFO if is_first_process() else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning's own: it still calls what torch has renamed.
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")

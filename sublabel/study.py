@@ -30,6 +30,7 @@ ensure_torchvision()
 
 import lightning as L  # noqa: E402
 import numpy as np  # noqa: E402
+from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -68,6 +69,11 @@ from sublabel.training import (  # noqa: E402
 _log = logging.getLogger(__name__)
 
 BASELINE = "weak-only"
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process to print: Lightning starts a script once for each device."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def default_strategies(raw: RawSPL | None = None) -> dict[str, Strategy]:

@@ -113,6 +113,26 @@ def test_strategies_can_be_chosen():
     assert study.strategies["mine"].min_count == 9
 
 
+def test_two_devices_train_one_model_and_print_one_table(tmp_path):
+    for split in ("weak", "target_train", "target_test"):
+        classes_of(tmp_path / "data", split, each=4)
+    options = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *TINY, *QUICK]
+    script = Path(__file__).parents[2] / "recipes" / "image_noisy.py"
+    devices = ["--trainer", "{devices: 2, accelerator: cpu, strategy: ddp}", "--finetune.batch_size", "2"]
+    done = subprocess.run(
+        [sys.executable, str(script), "--preset", "folder", *options, *devices],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stdout.count("matched control") == 1
+    assert done.stderr.count("teacher: top-1") == 1
+    stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [row["pretraining"] for row in stored["table"]] == ROWS
+    assert stored["test_samples"] == 8
+
+
 def test_a_mistake_is_one_line_without_a_traceback(tmp_path):
     script = Path(__file__).parents[2] / "recipes" / "image_noisy.py"
     command = [
