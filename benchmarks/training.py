@@ -113,10 +113,8 @@ def main(backbone: str = "small_resnet7", batch_size: int = 128, steps: int = 20
         f"{backbone}, batches of {batch_size} × {wanted.input_size} uint8, {device}, "
         f"{torch.get_num_threads()} threads"
     )
-    installed = ", ".join(
-        f"{name} {version}" for name, version in versions("torch", "lightning", "timm").items()
-    )
-    print(f"{platform.processor() or platform.machine()}, {installed}")
+    installed = map(" ".join, versions("torch", "lightning", "timm").items())
+    print(", ".join([platform.processor() or platform.machine(), *installed]))
     settings = {
         f"{'bfloat16' if bfloat16 else 'float32'}, {'channels_last' if layout else 'contiguous'}": (
             layout,

@@ -127,7 +127,8 @@ class StudyOptions(BaseModel):
     precision: Literal["auto"] | str = Field(default="auto", description="Lightning's precision flag")
     jobs: PositiveInt = Field(
         default=1,
-        description="strategies that run at the same time, each in a process with its share of cores",
+        description="strategies that run at the same time, each in a process with its share of cores and one "
+        "device; several devices need 1",
     )
     num_workers: int = Field(default=0, ge=0, description="loader processes")
     cache_bytes: int = Field(default=2_000_000_000, ge=0, description="memory for decoded media of one split")
@@ -147,8 +148,8 @@ class Study:
         out: Folder for all artefacts; an earlier run in it goes on where it stopped.
 
     Raises:
-        ConfigError: `out` holds a study with other options or another manifest, or the domain has no such
-            backbone or augmentation.
+        ConfigError: `out` holds a study with other options or another manifest, the domain has no such
+            backbone or augmentation, or several jobs are to train on several devices each.
         TableError: The manifest lacks a split or column.
     """
 
@@ -156,6 +157,8 @@ class Study:
         self.domain = domain
         self.options = options
         self.out = Path(out)
+        if options.jobs > 1:
+            self._refuse_several_devices()
         self.manifest = open_manifest(manifest)
         self.manifest.check()
         self.manifest.require("weak_label")
@@ -338,7 +341,20 @@ class Study:
             "enable_progress_bar": False,
             "enable_model_summary": False,
         }
-        return L.Trainer(**{**quiet, "precision": self.precision, **self.options.trainer, **options})
+        # By default Lightning takes all GPUs, with a process for each, and so would every job.
+        devices = {"devices": 1} if self.options.jobs > 1 else {}
+        return L.Trainer(
+            **{**quiet, "precision": self.precision, **devices, **self.options.trainer, **options}
+        )
+
+    def _refuse_several_devices(self) -> None:
+        devices = self.options.trainer.get("devices", 1)
+        nodes = self.options.trainer.get("num_nodes", 1)
+        if (len(devices) if isinstance(devices, list) else devices) != 1 or nodes != 1:
+            raise ConfigError(
+                f"jobs is {self.options.jobs} and the trainer asks for devices={devices}, num_nodes={nodes}; "
+                "each of several jobs trains on one device: choose 1 job, or 1 device"
+            )
 
     def _save(
         self,

@@ -192,3 +192,21 @@ def test_an_unreadable_weak_image_is_left_out_and_counted(manifest, tmp_path):
         tmp_path / "m.parquet", tmp_path / "out", strategies={"weak-only": sl.WeakOnly()}
     ).run()
     assert (comparison.runs[1].samples, comparison.runs[1].pool) == (119, 120)
+
+
+@pytest.mark.parametrize(
+    "trainer", [{"devices": 2}, {"devices": [0, 1]}, {"devices": "auto"}, {"num_nodes": 2}]
+)
+def test_several_jobs_train_on_one_device_each(manifest, tmp_path, trainer):
+    with pytest.raises(ConfigError, match="jobs is 2 and the trainer asks for .*: choose 1 job, or 1 device"):
+        study(manifest, tmp_path, jobs=2, trainer=trainer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_jobs_do_not_take_all_devices(manifest, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sublabel.study.L.Trainer", lambda **options: asked.append(options))
+    for jobs in (1, 2):
+        study(manifest, tmp_path, jobs=jobs)._trainer()
+    study(manifest, tmp_path, jobs=2, trainer={"devices": [3]})._trainer()
+    assert [options.get("devices") for options in asked] == [None, 1, [3]]
