@@ -8,13 +8,13 @@ written against this interface; a package that implements it announces itself in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from sublabel.errors import ConfigError
+from sublabel.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,18 +32,26 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input_size: tuple[int, ...]
-    """(C, H, W) for images."""
+    """(C, H, W) for images, (C, T, H, W) for clips of T frames."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bicubic"
     crop_fraction: float = 1.0
     """Share of the resized short side that the centre crop keeps at test time."""
+    frames_per_second: float | None = None
+    """Of a clip: the rate at which its frames are taken from the video."""
 
 
 class Domain(ABC):
     """The medium's side of the library. Instances are small and picklable: worker processes receive them."""
 
     name: ClassVar[str]
+    num_views: int | None = None
+    """Test-time views V that `test_transform` makes of each sample; None: its inputs have no view axis."""
+
+    def options(self) -> dict[str, Any]:
+        """The options that decoded media and results depend on, JSON-able."""
+        return {}
 
     @abstractmethod
     def create_backbone(
@@ -63,18 +71,23 @@ class Domain(ABC):
 
     @abstractmethod
     def training_transform(
-        self, preprocessing: Preprocessing, augmentation: str | None = None
+        self, preprocessing: Preprocessing, augmentation: str | None = None, *, flip: bool = True
     ) -> Callable[[Tensor], Tensor]:
         """Make the function from decoded media (uint8) to one augmented input of the wanted size (uint8).
 
         Args:
             preprocessing: What the backbone wants.
             augmentation: One of the domain's augmentations; None takes its default.
+            flip: False leaves out flips from left to right, for classes that they would turn into another.
         """
 
     @abstractmethod
     def evaluation_transform(self, preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
-        """Make the function from decoded media (uint8) to the input (uint8) at test time."""
+        """Make the function from decoded media (uint8) to the one input (uint8) that a teacher looks at."""
+
+    def test_transform(self, preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
+        """Make the function from decoded media (uint8) to what is tested: (V, C, …) where there are views."""
+        return self.evaluation_transform(preprocessing)
 
     @abstractmethod
     def read(self, row: Mapping[str, Any]) -> Tensor:
@@ -83,6 +96,28 @@ class Domain(ABC):
         Raises:
             MediaError: The media cannot be read; its `reason` becomes the row's status.
         """
+
+    def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
+        """Decode several rows, which a domain may do faster than one by one: all clips of a video at once.
+
+        Returns:
+            For each row its media, or why it cannot be read.
+        """
+        return read_each(self.read, rows)
+
+
+def read_each(
+    read: Callable[[Mapping[str, Any]], Tensor], rows: Sequence[Mapping[str, Any]]
+) -> list[Tensor | MediaError]:
+    """Read rows one by one, with an error in place of media that cannot be read."""
+
+    def read_or_error(row: Mapping[str, Any]) -> Tensor | MediaError:
+        try:
+            return read(row)
+        except MediaError as error:
+            return error
+
+    return [read_or_error(row) for row in rows]
 
 
 def domain_names() -> list[str]:

@@ -26,6 +26,10 @@ class ImageDomain(Domain):
     def __init__(self, image_size: int | None = None) -> None:
         self.image_size = image_size
 
+    def options(self) -> dict[str, Any]:
+        """The input size."""
+        return {"image_size": self.image_size}
+
     def create_backbone(
         self, name: str, *, pretrained: bool = False, weights: str | None = None
     ) -> nn.Module:
@@ -44,9 +48,11 @@ class ImageDomain(Domain):
             crop_fraction=config["crop_pct"],
         )
 
-    def training_transform(self, preprocessing: Preprocessing, augmentation: str | None = None) -> Transform:
+    def training_transform(
+        self, preprocessing: Preprocessing, augmentation: str | None = None, *, flip: bool = True
+    ) -> Transform:
         """`sublabel_image.training_transform`."""
-        return training_transform(preprocessing, augmentation or next(iter(AUGMENTATIONS)))
+        return training_transform(preprocessing, augmentation or next(iter(AUGMENTATIONS)), flip=flip)
 
     def evaluation_transform(self, preprocessing: Preprocessing) -> Transform:
         """`sublabel_image.evaluation_transform`."""

@@ -33,8 +33,13 @@ def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     return transform
 
 
-def training_transform(preprocessing: Preprocessing, augmentation: str) -> Transform:
+def training_transform(preprocessing: Preprocessing, augmentation: str, *, flip: bool = True) -> Transform:
     """Make one of the `AUGMENTATIONS`.
+
+    Args:
+        preprocessing: What the backbone wants.
+        augmentation: Its name.
+        flip: False leaves out its flip from left to right.
 
     Raises:
         ConfigError: There is no augmentation of that name.
@@ -50,7 +55,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: str) -> Trans
         ]
     else:
         steps = [v2.RandomResizedCrop(size, interpolation=interpolation)]
-    if augmentation != "shift":
+    if flip and augmentation != "shift":
         steps.append(v2.RandomHorizontalFlip())
     if augmentation == "randaugment":
         steps.append(v2.RandAugment())

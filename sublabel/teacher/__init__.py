@@ -5,6 +5,6 @@ from sublabel._torchvision import ensure_torchvision
 ensure_torchvision()
 
 from sublabel.teacher.base import ModuleTeacher, Teacher, TeacherPrediction  # noqa: E402
-from sublabel.teacher.passes import TeacherPassSummary, predict_manifest  # noqa: E402
+from sublabel.teacher.passes import predict_manifest  # noqa: E402
 
-__all__ = ["ModuleTeacher", "Teacher", "TeacherPassSummary", "TeacherPrediction", "predict_manifest"]
+__all__ = ["ModuleTeacher", "Teacher", "TeacherPrediction", "predict_manifest"]

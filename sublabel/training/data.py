@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from sublabel._files import write_atomically
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.labels import LabelSpace, Vocabulary
+from sublabel.media import DecodedMedia
 from sublabel.tables import Manifest, read_relabeled
 
 MEDIA_COLUMNS = ("sample_id", "uri", "image", "start", "end")
-LABEL_COLUMNS = ("weak_label", "label")
+OTHER_COLUMNS = ("source_id", "weak_label", "label")
 
 
 class MediaTable:
@@ -33,14 +34,22 @@ class MediaTable:
         cache_bytes: Keep decoded media in memory up to this size; 0 decodes at every access. Each worker
             process has a cache of its own.
         spool: The Arrow file that `rows` is mapped from, if it is; worker processes then map it too.
+        decoded: The media, decoded already (`decode_manifest`); the domain then reads nothing.
     """
 
     def __init__(
-        self, rows: pa.Table, domain: Domain, *, cache_bytes: int = 0, spool: Path | None = None
+        self,
+        rows: pa.Table,
+        domain: Domain,
+        *,
+        cache_bytes: int = 0,
+        spool: Path | None = None,
+        decoded: DecodedMedia | None = None,
     ) -> None:
         self.rows = rows
         self.spool = spool
         self.domain = domain
+        self.decoded = decoded
         self.cache_bytes = cache_bytes
         self._cache: dict[int, Tensor] = {}
         self._cached_bytes = 0
@@ -53,6 +62,7 @@ class MediaTable:
         *,
         spool: str | Path | None = None,
         cache_bytes: int = 0,
+        decoded: DecodedMedia | None = None,
     ) -> MediaTable:
         """Collect the rows of a manifest (filter it by split first).
 
@@ -62,11 +72,13 @@ class MediaTable:
             spool: A file to stream the rows to and memory-map, for manifests with image bytes that exceed
                 memory.
             cache_bytes: As for the class.
+            decoded: As for the class; image bytes then stay in the manifest.
 
         Raises:
             TableError: The manifest has no rows.
         """
-        columns = [name for name in (*MEDIA_COLUMNS, *LABEL_COLUMNS) if name in manifest.columns]
+        wanted = (*(MEDIA_COLUMNS if decoded is None else MEDIA_COLUMNS[:1]), *OTHER_COLUMNS)
+        columns = [name for name in wanted if name in manifest.columns]
         batches = manifest.batches(columns)
         first = next(batches, None)
         if first is None:
@@ -74,9 +86,8 @@ class MediaTable:
                 f"{manifest} has no rows: nothing to train or evaluate on; is its `split` column right?"
             )
         if spool is None:
-            return cls(
-                pa.Table.from_batches([first, *batches]).combine_chunks(), domain, cache_bytes=cache_bytes
-            )
+            rows = pa.Table.from_batches([first, *batches]).combine_chunks()
+            return cls(rows, domain, cache_bytes=cache_bytes, decoded=decoded)
         with write_atomically(spool) as sink, pa.ipc.new_file(sink, first.schema) as writer:
             writer.write_batch(first)
             for batch in batches:
@@ -109,21 +120,27 @@ class MediaTable:
             )
         return vocabulary.encode(self.rows[column].to_pylist())
 
-    def join(self, sample_ids: pa.Array, labels: np.ndarray) -> np.ndarray:
+    def join(self, sample_ids: pa.Array, labels: np.ndarray, *, subset: bool = False) -> np.ndarray:
         """Bring labels that belong to `sample_ids` into this table's order, int64 (N,).
 
+        Args:
+            sample_ids: string (M,), distinct.
+            labels: int (M,).
+            subset: Let samples without a label have -1.
+
         Raises:
-            TableError: The two do not hold exactly the same samples.
+            TableError: The two do not hold exactly the same samples; with `subset`, a label has no sample.
         """
         missing = pc.index_in(sample_ids, value_set=self.rows["sample_id"].combine_chunks()).null_count
         positions = pc.index_in(self.rows["sample_id"], value_set=sample_ids)
-        if missing or positions.null_count:
+        if missing or (positions.null_count and not subset):
             raise TableError(
                 f"the labels do not belong to this manifest: {positions.null_count} of its {len(self)} "
                 f"samples have no label and {missing} of {len(sample_ids)} labels have no sample; run the "
                 "teacher pass on this manifest"
             )
-        joined: np.ndarray = np.asarray(labels, dtype=np.int64)[positions.to_numpy()]
+        padded = np.append(np.asarray(labels, dtype=np.int64), -1)
+        joined: np.ndarray = padded[pc.fill_null(positions, len(labels)).to_numpy()]
         return joined
 
     def read(self, index: int) -> Tensor:
@@ -136,6 +153,8 @@ class MediaTable:
         if cached is not None:
             return cached
         row = {name: self.rows[name][index].as_py() for name in self.rows.column_names}
+        if self.decoded is not None:
+            return self.decoded.read(row)
         media = self.domain.read(row)
         if self._cached_bytes + media.nbytes <= self.cache_bytes:
             self._cache[index] = media
@@ -154,9 +173,16 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
         media: The media.
         labels: int64 (N,), one for each row of the table; rows with -1 are left out and counted in `dropped`.
         transform: From decoded media to an input.
+        class_transforms: Label → its own transform, as for classes that must not be flipped.
     """
 
-    def __init__(self, media: MediaTable, labels: np.ndarray, transform: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        media: MediaTable,
+        labels: np.ndarray,
+        transform: Callable[[Tensor], Tensor],
+        class_transforms: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
+    ) -> None:
         if len(labels) != len(media):
             raise ConfigError(
                 f"got {len(labels)} labels for {len(media)} samples; give one label for each sample"
@@ -166,6 +192,7 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
         self.labels = labels[self.kept]
         self.dropped = len(labels) - len(self.kept)
         self.transform = transform
+        self.class_transforms = class_transforms or {}
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -181,7 +208,8 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
                 "lists all such samples: drop them from the manifest, or train on a relabeled table, which "
                 "leaves them out"
             ) from error
-        return self.transform(media), int(self.labels[index])
+        label = int(self.labels[index])
+        return self.class_transforms.get(label, self.transform)(media), label
 
 
 class LabelDataModule(L.LightningDataModule):

@@ -64,7 +64,7 @@ def predict(manifest, out, **options):
         manifest,
         options.pop("teacher", ModuleTeacher(Brightness(), VOCABULARY, top_k=2, device="cpu")),
         out,
-        read=options.pop("read", domain.read),
+        read_many=options.pop("read_many", domain.read_many),
         transform=domain.evaluation_transform(WANTED),
         **options,
     )
@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(tmp_path):
     assert table["s12"]["status"].startswith("missing: ")
     assert all(table[f"s{index}"]["top_ids"] is None for index in broken)
     assert summary.statuses[table["s12"]["status"]] == 2
-    assert "50 samples, 4 without a prediction; 2 × missing" in str(summary)
+    assert "50 samples, 4 could not be read; 2 × missing" in str(summary)
 
 
 def test_a_batch_without_any_readable_sample_is_no_problem(tmp_path):
@@ -129,18 +129,18 @@ def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(tmp_path):
     predict(source, tmp_path / "whole")
     domain, seen = ImageDomain(), []
 
-    def read(row):
-        seen.append(row["sample_id"])
-        if len(seen) == 30:
+    def read_many(rows):
+        seen.extend(row["sample_id"] for row in rows)
+        if "s30" in seen[:50]:
             raise KeyboardInterrupt
-        return domain.read(row)
+        return domain.read_many(rows)
 
     with pytest.raises(KeyboardInterrupt):
-        predict(source, tmp_path / "killed", read=read)
+        predict(source, tmp_path / "killed", read_many=read_many)
     assert len(list((tmp_path / "killed").iterdir())) == 2
     seen.clear()
     seen.extend(["-"] * 100)
-    summary = predict(source, tmp_path / "killed", read=read)
+    summary = predict(source, tmp_path / "killed", read_many=read_many)
     assert seen[100] == "s24"
     assert summary.rows == 50
     for path in (tmp_path / "whole").iterdir():
@@ -152,10 +152,10 @@ def test_an_ended_pass_is_not_run_again(tmp_path, samples):
     source, _ = manifest(tmp_path, samples=samples)
     first = predict(source, tmp_path / "p")
 
-    def read(row):
+    def read_many(rows):
         raise AssertionError
 
-    assert predict(source, tmp_path / "p", read=read) == first
+    assert predict(source, tmp_path / "p", read_many=read_many) == first
 
 
 def test_worker_processes_give_the_same_bytes(tmp_path):
