@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from sublabel.errors import ConfigError
 from sublabel.evaluation.statistics import paired_difference
@@ -30,6 +32,8 @@ class RunMetrics(BaseModel):
     samples: int | None = None
     """Weak samples that were pre-trained on, of `pool`."""
     pool: int | None = None
+    clips_per_video: int | None = None
+    """Of the curve: at most so many weak samples of each source; None for all, which is the table."""
 
 
 class ComparisonRow(NamedTuple):
@@ -46,6 +50,8 @@ class ComparisonRow(NamedTuple):
 class Comparison(BaseModel):
     """All runs of a study; rows keep the order in which they first appear.
 
+    The table shows the runs on all weak samples, the curve those on some clips of each video beside them.
+
     Args:
         runs: One entry for each row and seed.
         baseline: The row that differences are taken to.
@@ -60,7 +66,22 @@ class Comparison(BaseModel):
 
     def rows(self) -> list[ComparisonRow]:
         """The rows: means over seeds in percent, and the paired difference in top-1 to the baseline."""
-        return [self._row(name) for name in dict.fromkeys(run.row for run in self.runs)]
+        names = dict.fromkeys(run.row for run in self.runs if run.clips_per_video is None)
+        return [self._row(name) for name in names]
+
+    def curve(self) -> list[tuple[str, ...]]:
+        """The clips-per-video curve as text, headings first; empty where the study has none.
+
+        A cell holds the mean top-1 over seeds in percent, and the difference to the baseline's.
+        """
+        points = sorted({run.clips_per_video for run in self.runs if run.clips_per_video is not None})
+        if not points:
+            return []
+        curve = [("clips per video", *map(str, points), "all")]
+        curve.append(("weak samples", *(self._pool(point) for point in (*points, None))))
+        names = dict.fromkeys(run.row for run in self.runs if run.clips_per_video is not None)
+        curve += [(name, *(self._point(name, point) for point in (*points, None))) for name in names]
+        return curve
 
     def headings(self) -> ComparisonRow:
         """The table's column names."""
@@ -87,52 +108,72 @@ class Comparison(BaseModel):
         """A Markdown table with its notes."""
         lines = ["| " + " | ".join(self.headings()) + " |", "|---|" + "---:|" * 5]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows()]
+        for number, row in enumerate(self.curve()):
+            lines += ["", "Top-1 by clips per video:", ""] if number == 0 else []
+            lines.append("| " + " | ".join(row) + " |")
+            lines += ["|---|" + "---:|" * (len(row) - 1)] if number == 0 else []
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes())]) + "\n"
 
-    def to_rich(self) -> Table:
-        """A table for the terminal."""
-        table = Table(
-            caption="\n".join(self.notes()),
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-            collapse_padding=True,
-            pad_edge=False,
-        )
-        for index, heading in enumerate(self.headings()):
-            table.add_column(heading, justify="left" if index == 0 else "right")
-        for row in self.rows():
-            table.add_row(*row)
-        return table
+    def to_rich(self) -> Group:
+        """The tables for the terminal."""
+        curve = self.curve()
+        tables: list[Table | Text] = [_table(self.headings(), self.rows())]
+        if curve:
+            tables += [Text("\n top-1 by clips per video"), _table(curve[0], curve[1:])]
+        return Group(*tables, Text("\n".join(self.notes()), style="dim italic"))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: every run, and the rows as shown."""
         return {
             **self.model_dump(mode="json"),
             "table": [row._asdict() for row in self.rows()],
+            "curve": [list(row) for row in self.curve()],
             "notes": self.notes(),
         }
 
     def _row(self, name: str) -> ComparisonRow:
-        runs = self._by_seed(name)
-        versus = "–"
-        baseline = self._by_seed(self.baseline)
-        if name != self.baseline and baseline:
-            if [run.seed for run in runs] != [run.seed for run in baseline]:
-                raise ConfigError(
-                    f"{name!r} and {self.baseline!r} were run on different seeds; run both on the same ones"
-                )
-            versus = _difference([run.top1 for run in runs], [run.top1 for run in baseline])
+        runs = self._by_seed(name, None)
         return ComparisonRow(
             pretraining=name,
             classes=_mean_count(run.classes for run in runs),
             samples=_mean_count(run.samples for run in runs),
             top1=_percent([run.top1 for run in runs]),
             top5=_percent([run.top5 for run in runs]),
-            versus=versus,
+            versus=self._versus_baseline(name, None) or "–",
         )
 
-    def _by_seed(self, name: str) -> list[RunMetrics]:
-        return sorted((run for run in self.runs if run.row == name), key=lambda run: run.seed)
+    def _point(self, name: str, clips_per_video: int | None) -> str:
+        top1 = _percent([run.top1 for run in self._by_seed(name, clips_per_video)])
+        versus = self._versus_baseline(name, clips_per_video, interval=False)
+        return f"{top1} ({versus})" if versus else top1
+
+    def _pool(self, clips_per_video: int | None) -> str:
+        return _mean_count(run.pool for run in self.runs if run.clips_per_video == clips_per_video)
+
+    def _versus_baseline(
+        self, name: str, clips_per_video: int | None, *, interval: bool = True
+    ) -> str | None:
+        runs, baseline = (self._by_seed(row, clips_per_video) for row in (name, self.baseline))
+        if name == self.baseline or not baseline:
+            return None
+        if [run.seed for run in runs] != [run.seed for run in baseline]:
+            raise ConfigError(
+                f"{name!r} and {self.baseline!r} were run on different seeds; run both on the same ones"
+            )
+        return _difference([run.top1 for run in runs], [run.top1 for run in baseline], interval=interval)
+
+    def _by_seed(self, name: str, clips_per_video: int | None) -> list[RunMetrics]:
+        chosen = (run for run in self.runs if run.row == name and run.clips_per_video == clips_per_video)
+        return sorted(chosen, key=lambda run: run.seed)
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _percent(values: list[float]) -> str:
@@ -140,10 +181,10 @@ def _percent(values: list[float]) -> str:
     return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
 
 
-def _difference(ours: list[float], baseline: list[float]) -> str:
+def _difference(ours: list[float], baseline: list[float], *, interval: bool) -> str:
     paired = paired_difference(ours, baseline)
-    if paired is None:
-        return f"{100 * (ours[0] - baseline[0]):+.1f}"
+    if paired is None or not interval:
+        return f"{100 * (statistics.fmean(ours) - statistics.fmean(baseline)):+.1f}"
     return f"{100 * paired.mean:+.1f} [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}]"
 
 

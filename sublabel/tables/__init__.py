@@ -1,13 +1,14 @@
 """The three tables in Parquet, read and written in streams: manifest, predictions, relabeled."""
 
 from sublabel.tables.io import TableWriter, iter_batches, read_metadata, versions
-from sublabel.tables.manifest import MANIFEST_SCHEMA, SPLITS, Manifest, open_manifest
+from sublabel.tables.manifest import MANIFEST_SCHEMA, SPLITS, Manifest, open_manifest, source_ranks
 from sublabel.tables.predictions import (
     PREDICTIONS_SCHEMA,
     LabelPairs,
     PredictionsMetadata,
     iter_pairs,
     read_predictions_metadata,
+    select_predictions,
 )
 from sublabel.tables.relabeled import (
     RELABELED_SCHEMA,
@@ -37,5 +38,7 @@ __all__ = [
     "read_predictions_metadata",
     "read_relabeled",
     "relabel_table",
+    "select_predictions",
+    "source_ranks",
     "versions",
 ]

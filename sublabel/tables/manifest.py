@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from sublabel.errors import TableError
 from sublabel.labels import Vocabulary
+from sublabel.labels._hashing import uniform_from_ids
 from sublabel.tables._readers import (
     IMAGE_SUFFIXES,
     csv_schema,
@@ -346,3 +347,31 @@ def _open_image_folder(root: Path, split: str | None, label_column: str) -> Mani
 
 def _hash_ids(ids: pa.Array) -> np.ndarray:
     return np.fromiter((hash(sample_id) for sample_id in ids.to_pylist()), dtype=np.int64, count=len(ids))
+
+
+def source_ranks(source_ids: pa.ChunkedArray, sample_ids: pa.ChunkedArray) -> np.ndarray:
+    """The rank of each sample among those of its source, in an order drawn by its id.
+
+    The samples of rank below c are c samples of each source, and among the samples of rank below C > c; the
+    same ones whatever else the manifest holds. (Ours: the paper does not say how it samples more clips.)
+
+    Args:
+        source_ids: string (N,); a sample without one is a source of its own.
+        sample_ids: string (N,), distinct.
+
+    Returns:
+        int64 (N,).
+
+    Example:
+        >>> source_ranks(pa.chunked_array([["v", "w", "v"]]), pa.chunked_array([["v#0", "w#0", "v#1"]]))
+        array([0, 0, 1])
+    """
+    ids = sample_ids.to_numpy().astype(np.str_)
+    sources = np.where(source_ids.is_null(), ids, pc.fill_null(source_ids, "").to_numpy().astype(np.str_))
+    # Ids break the ties of a hash.
+    order = np.lexsort((ids, uniform_from_ids(ids, seed=0), sources))
+    ordered = sources[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    ranks = np.empty(len(ids), dtype=np.int64)
+    ranks[order] = np.arange(len(ids)) - np.repeat(starts, np.diff(np.append(starts, len(ids))))
+    return ranks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
-from sublabel.tables.io import Location, iter_batches, parquet_files, read_metadata, versions
+from sublabel.tables.io import Location, TableWriter, iter_batches, parquet_files, read_metadata, versions
 
 PREDICTIONS_SCHEMA = pa.schema(
     [
@@ -140,6 +141,29 @@ def iter_pairs(path: Location, batch_size: int = 65_536) -> Iterator[LabelPairs]
             raise TableError(f"{path} has a row without sample_id; labels are joined on it, so give it one")
         weak = _encode(weak_labels, metadata.weak_vocabulary)
         yield LabelPairs(sample_ids, weak, _most_probable(path, sample_ids, top_ids, status))
+
+
+def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) -> int:
+    """Copy the rows of some samples to another predictions file; rows keep their order.
+
+    Args:
+        path: A predictions file, or a folder of shards.
+        out: The Parquet file to write.
+        sample_ids: string (M,), the samples to keep.
+
+    Returns:
+        The number of rows kept.
+
+    Raises:
+        TableError: The table is damaged, or not one of predictions.
+    """
+    kept = 0
+    with TableWriter(out, PREDICTIONS_SCHEMA, read_predictions_metadata(path).to_strings()) as writer:
+        for batch in iter_batches(path, PREDICTIONS_SCHEMA.names):
+            chosen = batch.filter(pc.is_in(batch.column("sample_id"), value_set=sample_ids))
+            writer.write(chosen)
+            kept += chosen.num_rows
+    return kept
 
 
 def _cast(path: Location, name: str, values: pa.Array) -> pa.Array:

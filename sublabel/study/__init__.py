@@ -1,0 +1,25 @@
+"""The comparison of strategies: an ablation with every stage stored and resumable."""
+
+from sublabel._torchvision import ensure_torchvision
+
+ensure_torchvision()
+
+from sublabel.study.options import (  # noqa: E402
+    BASELINE,
+    StudyOptions,
+    TrainOptions,
+    default_strategies,
+)
+from sublabel.study.plan import StudyPlan, plan_study  # noqa: E402
+from sublabel.study.study import Study, is_first_process  # noqa: E402
+
+__all__ = [
+    "BASELINE",
+    "Study",
+    "StudyOptions",
+    "StudyPlan",
+    "TrainOptions",
+    "default_strategies",
+    "is_first_process",
+    "plan_study",
+]

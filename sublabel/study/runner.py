@@ -1,0 +1,185 @@
+"""Training, testing and saving of one model of a study, with Lightning."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from sublabel.domain import Domain, Preprocessing
+from sublabel.errors import ConfigError
+from sublabel.study.options import StudyOptions, TrainOptions
+from sublabel.training import (
+    OPTIMIZERS,
+    FinetuneModule,
+    LabelDataModule,
+    LabeledDataset,
+    MediaTable,
+    ModelCard,
+    PretrainModule,
+    best_precision,
+    save_model,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Runner:
+    """What every training of a study shares: domain, options, precision and the manifest's fingerprint.
+
+    Args:
+        domain: The medium.
+        options: The study's.
+
+    Raises:
+        ConfigError: The domain has no such backbone or augmentation, or several jobs are to train on several
+            devices each.
+    """
+
+    def __init__(self, domain: Domain, options: StudyOptions) -> None:
+        self.domain = domain
+        self.options = options
+        self.precision = best_precision() if options.precision == "auto" else options.precision
+        if options.jobs > 1:
+            self._refuse_several_devices()
+        # A wrong name must not wait until its turn comes.
+        _, preprocessing = self.new_backbone(seed=0)
+        for stage in (options.pretrain, options.finetune):
+            domain.training_transform(preprocessing, stage.augmentation)
+
+    def new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
+        """The same start for every strategy of a seed, and the same order of batches after it."""
+        L.seed_everything(seed, workers=True, verbose=False)
+        options = self.options
+        backbone = self.domain.create_backbone(
+            options.backbone, pretrained=options.pretrained, weights=options.weights
+        )
+        return backbone, self.domain.preprocessing(backbone)
+
+    def module_options(self, options: TrainOptions, preprocessing: Preprocessing) -> dict[str, Any]:
+        """The arguments of a Lightning module."""
+        return {
+            "optimizer": OPTIMIZERS[options.optimizer](
+                options.learning_rate, weight_decay=options.weight_decay
+            ),
+            "schedule": options.schedule,
+            "label_smoothing": options.label_smoothing,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+        }
+
+    def fit(
+        self,
+        module: PretrainModule,
+        media: MediaTable,
+        labels: np.ndarray,
+        options: TrainOptions,
+        preprocessing: Preprocessing,
+        unflipped: Collection[int],
+        folder: Path,
+    ) -> None:
+        """Train a module in place.
+
+        Args:
+            module: With the head for the labels.
+            media: The samples.
+            labels: int64 (N,), -1 for samples that are not used.
+            options: Of this stage.
+            preprocessing: What the backbone wants.
+            unflipped: Labels whose samples must not be flipped.
+            folder: Where checkpoints go, and its name in the log.
+        """
+        transform = self.domain.training_transform(preprocessing, options.augmentation)
+        as_shown = self.domain.training_transform(preprocessing, options.augmentation, flip=False)
+        data = LabelDataModule(
+            LabeledDataset(media, labels, transform, dict.fromkeys(unflipped, as_shown)),
+            batch_size=options.batch_size,
+            num_workers=self.options.num_workers,
+        )
+        started = time.perf_counter()
+        checkpoint = folder / "last.ckpt"
+        trainer = self.trainer(
+            max_epochs=options.epochs, limit_val_batches=0, **self._checkpointing(checkpoint)
+        )
+        goes_on = checkpoint if checkpoint.exists() else None
+        trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
+        if trainer.world_size > 1:
+            # Each device has its own batch statistics: what is saved and tested are the first one's.
+            module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
+        _log.info("%s: %d epochs in %.0f s", folder, options.epochs, time.perf_counter() - started)
+
+    def test(
+        self, module: FinetuneModule, media: MediaTable, labels: np.ndarray, preprocessing: Preprocessing
+    ) -> tuple[float, float]:
+        """Top-1 and top-5 of a module, over all test-time views of each sample."""
+        transform = self.domain.test_transform(preprocessing)
+        data = LabelDataModule(
+            test=LabeledDataset(media, labels, transform),
+            batch_size=max(1, self.options.eval_batch_size // (self.domain.num_views or 1)),
+            num_workers=self.options.num_workers,
+        )
+        trainer = self.trainer()
+        if trainer.world_size > 1:
+            # Several devices would each get as many samples, some of them twice.
+            trainer = self.trainer(devices=1, num_nodes=1, strategy="auto")
+        [scores] = trainer.test(module, datamodule=data, verbose=False)
+        return scores["test/top1"], scores["test/top5"]
+
+    def save(
+        self,
+        folder: Path,
+        module: PretrainModule,
+        names: Sequence[str],
+        preprocessing: Preprocessing,
+        options: TrainOptions,
+        *,
+        fingerprints: dict[str, str],
+        made_by: dict[str, Any],
+    ) -> None:
+        """Save a trained module with its card, in place of its checkpoint."""
+        card = ModelCard(
+            domain=self.domain.name,
+            backbone=self.options.backbone,
+            classes=tuple(names),
+            preprocessing=preprocessing,
+            fingerprints=fingerprints,
+            made_by={**made_by, "training": options.model_dump(mode="json"), "precision": self.precision},
+        )
+        save_model(folder, module.classifier, card)
+        (folder / "last.ckpt").unlink(missing_ok=True)
+
+    def _checkpointing(self, path: Path) -> dict[str, Any]:
+        if not self.options.checkpoints:
+            return {}
+        keep = ModelCheckpoint(path.parent, filename=path.stem, enable_version_counter=False)
+        return {"enable_checkpointing": True, "callbacks": [keep]}
+
+    def trainer(self, **options: Any) -> L.Trainer:
+        """Lightning's trainer: quiet, with the study's arguments, then these."""
+        quiet = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        # By default Lightning takes all GPUs, with a process for each, and so would every job.
+        devices = {"devices": 1} if self.options.jobs > 1 else {}
+        return L.Trainer(
+            **{**quiet, "precision": self.precision, **devices, **self.options.trainer, **options}
+        )
+
+    def _refuse_several_devices(self) -> None:
+        devices = self.options.trainer.get("devices", 1)
+        nodes = self.options.trainer.get("num_nodes", 1)
+        if (len(devices) if isinstance(devices, list) else devices) != 1 or nodes != 1:
+            raise ConfigError(
+                f"jobs is {self.options.jobs} and the trainer asks for devices={devices}, num_nodes={nodes}; "
+                "each of several jobs trains on one device: choose 1 job, or 1 device"
+            )

@@ -1,0 +1,337 @@
+"""The comparison: teacher, predictions, labels, pre-training, fine-tuning, for every strategy and seed.
+
+The loop reads as the paper's method, Sub-Pseudo Labels (SPL): a teacher is trained on the clean target set
+and looks at every weak sample; each strategy turns (weak label, teacher prediction) into classes; a backbone
+is pre-trained on them, fine-tuned on the target set and tested there.
+
+Everything lies under one folder, and a stage that has ended is not run again:
+
+    study.json                       the resolved options, and the manifest's fingerprint
+    comparison.json, comparison.md   the table, and the curve over clips per video
+    media/<split>/                   with `decode_once`: the decoded media
+    seed0/teacher/                   the model without weak pre-training, and the teacher
+    seed0/predictions/               the teacher's pass over the weak split
+    seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json
+    seed0/clips<N>/                  the same with at most N samples of each source: predictions.parquet, …
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from lightning.pytorch.utilities import rank_zero_only
+
+from sublabel._files import write_atomically
+from sublabel._jobs import job_map
+from sublabel.domain import Domain
+from sublabel.errors import ConfigError, TableError
+from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.labels import LabelSpace, Vocabulary
+from sublabel.media import DecodedMedia, decode_manifest
+from sublabel.study.options import BASELINE, StudyOptions
+from sublabel.study.runner import Runner
+from sublabel.tables import open_manifest, read_relabeled, relabel_table, select_predictions, source_ranks
+from sublabel.teacher import ModuleTeacher, predict_manifest
+from sublabel.training import FinetuneModule, MediaTable, PretrainModule, load_model, warm_start
+
+_log = logging.getLogger(__name__)
+
+SPLITS = ("weak", "target_train", "target_test")
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process to print: Lightning starts a script once for each device."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+class Study:
+    """A comparison of strategies on one manifest.
+
+    Args:
+        manifest: A manifest file with the splits `weak`, `target_train` and `target_test`, `weak_label` on
+            the first, `label` on the others; `source_id` where the study has a curve over clips per video.
+        domain: The medium.
+        options: What to compare.
+        out: Folder for all artefacts; an earlier run in it goes on where it stopped.
+
+    Raises:
+        ConfigError: `out` holds a study with other options or another manifest, the domain has no such
+            backbone or augmentation, a class of `no_flip` does not exist, or several jobs are to train on
+            several devices each.
+        TableError: The manifest lacks a split or column.
+    """
+
+    def __init__(self, manifest: str | Path, domain: Domain, options: StudyOptions, out: str | Path) -> None:
+        self.domain = domain
+        self.options = options
+        self.out = Path(out)
+        self.manifest = open_manifest(manifest)
+        self.manifest.check()
+        self.manifest.require("weak_label")
+        self.manifest.require("label")
+        if options.clips_per_video:
+            self.manifest.require("source_id")
+        self.target_vocabulary = self.manifest.filter(split="target_train").vocabulary("label")
+        self.weak_vocabulary = self.manifest.filter(split="weak").vocabulary("weak_label")
+        self._refuse_unknown_classes()
+        self.runner = Runner(domain, options)
+        self.manifest_fingerprint = _fingerprint(Path(manifest))
+        self._refuse_another_study()
+
+    def run(self) -> Comparison:
+        """Run all that has not been run yet, and write the table.
+
+        Returns:
+            The comparison, also in `comparison.json` and `comparison.md`.
+        """
+        self._claim_folder()
+        # Read and, if so wanted, decoded before the jobs start, which then all have it.
+        media = self._media
+        seeds = range(self.options.seeds)
+        with job_map(self.options.jobs) as run_all:
+            # A single teacher has all the cores.
+            runs = list((run_all if len(seeds) > 1 else map)(self.run_teacher, seeds))
+            runs += run_all(self.run_strategy, *zip(*self.strategy_runs(), strict=True))
+        comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=len(media["target_test"]))
+        _write_json(self.out / "comparison.json", comparison.to_dict())
+        with write_atomically(self.out / "comparison.md") as file:
+            file.write(comparison.to_markdown().encode())
+        return comparison
+
+    def strategy_runs(self) -> list[tuple[int, str, int | None]]:
+        """The arguments of `run_strategy` for the table, then for the curve."""
+        options, seeds = self.options, range(self.options.seeds)
+        table = itertools.product(seeds, options.strategies, [None])
+        curve = itertools.product(seeds, options.curve, options.clips_per_video)
+        return [*table, *curve]
+
+    def run_teacher(self, seed: int) -> RunMetrics:
+        """Train on the target set without weak pre-training, which is the table's first row and the teacher.
+
+        The teacher then looks at the weak split.
+        """
+        folder = self.folder(seed)
+        start = "scratch" if not (self.options.pretrained or self.options.weights) else "initialised"
+        metrics = self._finetune(folder / "teacher", f"none ({start})", seed, pretrained=None)
+        classifier, card = load_model(folder / "teacher", domain=self.domain)
+        decoded = self._media["weak"].decoded
+        summary = predict_manifest(
+            self.manifest.filter(split="weak"),
+            ModuleTeacher(classifier, Vocabulary(card.classes)),
+            folder / "predictions",
+            read_many=self.domain.read_many if decoded is None else decoded.read_many,
+            transform=self.domain.evaluation_transform(card.preprocessing),
+            weak_vocabulary=self.weak_vocabulary,
+            batch_size=self.options.eval_batch_size,
+            num_workers=self.options.num_workers,
+        )
+        _log.info("%s: %s", folder / "predictions", summary)
+        return metrics
+
+    def run_strategy(self, seed: int, name: str, clips_per_video: int | None = None) -> RunMetrics:
+        """Relabel what the teacher saw, pre-train, fine-tune and test with one strategy.
+
+        Args:
+            seed: Of the teacher and of all training.
+            name: Of the strategy in the options.
+            clips_per_video: Use so many samples of each source at most; None uses all.
+        """
+        strategy = self.options.strategies[name]
+        folder = self.folder(seed, clips_per_video) / slug(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        relabeled = folder / "relabeled.parquet"
+        if not relabeled.exists():
+            predictions = self._predictions(seed, clips_per_video)
+            relabel_table(predictions, relabeled, strategy, alignment=self.options.alignment)
+        sample_ids, labels, space = read_relabeled(relabeled)
+        if space.strategy != strategy.model_dump(mode="json"):
+            raise ConfigError(
+                f"{relabeled} was made by {space.strategy}, and {name!r} is now {strategy!r}: choose "
+                f"another folder, or delete {folder}"
+            )
+        labels = self._media["weak"].join(sample_ids, labels, subset=clips_per_video is not None)
+        self._pretrain(folder / "pretrained", labels, space, seed)
+        metrics = self._finetune(folder / "finetuned", name, seed, pretrained=folder / "pretrained")
+        return metrics.model_copy(
+            update={
+                "classes": space.num_classes,
+                "samples": int(np.count_nonzero(labels >= 0)),
+                "pool": len(sample_ids),
+                "clips_per_video": clips_per_video,
+            }
+        )
+
+    def folder(self, seed: int, clips_per_video: int | None = None) -> Path:
+        """Where the artefacts of a seed lie, or those of a point of its curve."""
+        seeded = self.out / f"seed{seed}"
+        return seeded if clips_per_video is None else seeded / f"clips{clips_per_video}"
+
+    def _predictions(self, seed: int, clips_per_video: int | None) -> Path:
+        whole = self.folder(seed) / "predictions"
+        if clips_per_video is None:
+            return whole
+        chosen = self.folder(seed, clips_per_video) / "predictions.parquet"
+        if not chosen.exists():
+            rows = self._media["weak"].rows
+            # The same samples for all training seeds, and more of the same with every further point.
+            kept = source_ranks(rows["source_id"], rows["sample_id"]) < clips_per_video
+            select_predictions(whole, chosen, rows["sample_id"].filter(pa.array(kept)))
+        return chosen
+
+    def _pretrain(self, folder: Path, labels: np.ndarray, space: LabelSpace, seed: int) -> None:
+        if (folder / "card.json").exists():
+            return
+        options = self.options.pretrain
+        backbone, preprocessing = self.runner.new_backbone(seed)
+        module = PretrainModule(
+            backbone, space.num_classes, **self.runner.module_options(options, preprocessing)
+        )
+        described = map(space.describe, range(space.num_classes))
+        unflipped = [
+            entry.label for entry in described if {entry.weak, entry.teacher} & {*self.options.no_flip}
+        ]
+        self.runner.fit(module, self._media["weak"], labels, options, preprocessing, unflipped, folder)
+        fingerprints = {"label_space": space.fingerprint, "manifest": self.manifest_fingerprint}
+        self.runner.save(
+            folder,
+            module,
+            space.names,
+            preprocessing,
+            options,
+            fingerprints=fingerprints,
+            made_by={"seed": seed},
+        )
+
+    def _finetune(self, folder: Path, row: str, seed: int, pretrained: Path | None) -> RunMetrics:
+        stored = folder / "metrics.json"
+        if stored.exists():
+            return RunMetrics.model_validate_json(stored.read_text(encoding="utf-8"))
+        options, names = self.options.finetune, self.target_vocabulary.names
+        backbone, preprocessing = self.runner.new_backbone(seed)
+        report = None if pretrained is None else str(warm_start(backbone, pretrained))
+        module = FinetuneModule(
+            backbone,
+            len(names),
+            views=self.domain.num_views,
+            **self.runner.module_options(options, preprocessing),
+        )
+        train, test = self._media["target_train"], self._media["target_test"]
+        labels = train.labels("label", self.target_vocabulary)
+        unflipped = [label for label, name in enumerate(names) if name in self.options.no_flip]
+        self.runner.fit(module, train, labels, options, preprocessing, unflipped, folder)
+        self.runner.save(
+            folder,
+            module,
+            names,
+            preprocessing,
+            options,
+            fingerprints={"manifest": self.manifest_fingerprint},
+            made_by={"seed": seed, "warm_start": report},
+        )
+        labels = test.labels("label", self.target_vocabulary)
+        top1, top5 = self.runner.test(module, test, labels, preprocessing)
+        metrics = RunMetrics(row=row, seed=seed, top1=top1, top5=top5)
+        _log.info("%s: top-1 %.4f", folder, top1)
+        _write_json(stored, metrics.model_dump(mode="json"))
+        return metrics
+
+    @cached_property
+    def _media(self) -> dict[str, MediaTable]:
+        return {split: self._open_split(split) for split in SPLITS}
+
+    def _open_split(self, split: str) -> MediaTable:
+        manifest = self.manifest.filter(split=split)
+        if not self.options.decode_once:
+            spool = self.out / f"{split}.arrow" if "image" in self.manifest.columns else None
+            return MediaTable.from_manifest(
+                manifest, self.domain, spool=spool, cache_bytes=self.options.cache_bytes
+            )
+        folder = self.out / "media" / split
+        summary = decode_manifest(
+            manifest,
+            self.domain,
+            folder,
+            made_by={"manifest": self.manifest_fingerprint, "domain": self.domain.options()},
+            num_workers=self.options.num_workers,
+        )
+        _log.info("%s: %s", folder, summary)
+        decoded = DecodedMedia(folder)
+        if split != "weak" and summary.failed:
+            failures = "; ".join(f"{sample_id!r}: {why}" for sample_id, why in decoded.failures().items())
+            raise TableError(
+                f"{summary.failed} samples of {split} cannot be read ({failures[:500]}): mend them, or take "
+                "them out of the manifest"
+            )
+        return MediaTable.from_manifest(manifest, self.domain, decoded=decoded)
+
+    def _refuse_unknown_classes(self) -> None:
+        tested = self.manifest.filter(split="target_test").vocabulary("label")
+        untrained = sorted({*tested.names} - {*self.target_vocabulary.names})
+        if untrained:
+            raise TableError(
+                f"target_test has the class {untrained[0]!r}, and target_train has not: every class that is "
+                "tested needs training samples"
+            )
+        known = {*self.weak_vocabulary.names, *self.target_vocabulary.names}
+        unknown = [name for name in self.options.no_flip if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"no_flip names {', '.join(map(repr, unknown))}, which is neither a weak label nor a target "
+                "class of this manifest: check the spelling"
+            )
+
+    def _sameness(self) -> dict[str, Any]:
+        """What must not change within a folder; seeds, strategies and points of the curve may be added."""
+        freely = {
+            "seeds", "strategies", "curve", "clips_per_video", "trainer", "num_workers", "jobs",
+            "decode_once", "cache_bytes", "checkpoints",
+        }  # fmt: skip
+        return {
+            **self.options.model_dump(mode="json", exclude=freely),
+            "manifest": self.manifest_fingerprint,
+            "domain": self.domain.options(),
+        }
+
+    def _refuse_another_study(self) -> None:
+        path = self.out / "study.json"
+        if not path.exists():
+            return
+        mine, theirs = self._sameness(), json.loads(path.read_text(encoding="utf-8"))["same"]
+        changed = [key for key in mine if mine[key] != theirs.get(key)]
+        if changed:
+            raise ConfigError(
+                f"{self.out} holds a study with another {', '.join(changed)}: choose another --out, or "
+                "delete it"
+            )
+
+    def _claim_folder(self) -> None:
+        record = {"same": self._sameness(), "options": self.options.model_dump(mode="json")}
+        _write_json(self.out / "study.json", record)
+
+
+def _fingerprint(manifest: Path) -> str:
+    digest = hashlib.sha256()
+    for path in [manifest] if manifest.is_file() else sorted(manifest.rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def slug(name: str) -> str:
+    """A row's name as a folder's."""
+    return name.lower().replace(" ", "_").replace("-", "_")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with write_atomically(path) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
