@@ -40,6 +40,7 @@ from sublabel.study import (
 )
 from sublabel.tables import open_manifest, write_folder_manifest
 from sublabel_video import ClipOptions, ClipSampling, VideoDomain, ViewOptions, cut_clips
+from sublabel_video.cli import read_names
 from sublabel_video.collage import CollageOptions, make_collages
 from sublabel_video.synthetic import SyntheticOptions, make_videos
 
@@ -162,8 +163,7 @@ def video_manifest(preset: Preset, options: DataOptions, out: Path) -> Path:
     if preset.startswith("tennis"):
         return make_collages(data, out / "videos", options.collage)
     if data.is_dir() and not any(data.glob("*.parquet")):
-        names = Path(options.exclude).read_text(encoding="utf-8").split("\n") if options.exclude else []
-        write_folder_manifest(out / "videos.parquet", data, exclude=[name.strip() for name in names])
+        write_folder_manifest(out / "videos.parquet", data, exclude=read_names(options.exclude))
         return out / "videos.parquet"
     return data
 
@@ -175,7 +175,8 @@ def main(arguments: list[str] | None = None) -> Comparison | None:
     console = Console(highlight=False, quiet=not is_first_process())
     clips = out / "clips.parquet"
     videos = open_manifest(video_manifest(preset, options, out))
-    console.print(cut_clips(videos, clips, options.clip, options.sampling, num_workers=8), soft_wrap=True)
+    cut = cut_clips(videos, clips, options.clip, options.sampling, num_workers=8)
+    console.print(str(cut), soft_wrap=True)
     domain = VideoDomain(
         options.clip, image_size=options.image_size, short_side=options.short_side, views=options.views
     )

@@ -347,3 +347,12 @@ def test_a_dry_run_counts_files_that_are_missing(manifest, tmp_path):
     pq.write_table(table.drop_columns(["image"]).append_column("uri", uris), tmp_path / "m.parquet")
     plan = plan_study(study(tmp_path / "m.parquet", tmp_path / "out"))
     assert plan.missing == (str(tmp_path / "7.png"), str(tmp_path / "150.png"))
+
+
+def test_a_strategy_that_drops_everything_is_refused_before_pretraining(manifest, tmp_path, monkeypatch):
+    fit, calls = Runner.fit, []
+    monkeypatch.setattr(Runner, "fit", lambda *arguments: (calls.append(arguments[-1].name), fit(*arguments)))
+    chosen = {"weak-only": sl.WeakOnly(), "all rare": sl.RawSPL(min_count=1000, rare="drop")}
+    with pytest.raises(ConfigError, match="'all rare' drops all 120 weak samples.*sublabel inspect"):
+        study(manifest, tmp_path, strategies=chosen).run()
+    assert calls == ["teacher"]

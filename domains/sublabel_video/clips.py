@@ -125,6 +125,11 @@ class CutSummary:
     unreadable: dict[str, int] = field(default_factory=dict)
     """Videos that were left whole, by reason."""
 
+    def __str__(self) -> str:
+        reasons = "".join(f"; {count} × {reason}" for reason, count in self.unreadable.items())
+        unreadable = sum(self.unreadable.values())
+        return f"{self.videos:,} videos: {self.clips:,} clips, {unreadable:,} could not be opened{reasons}"
+
 
 def cut_clips(
     manifest: Manifest,

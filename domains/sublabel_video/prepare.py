@@ -50,6 +50,11 @@ class PrepareSummary:
     failed: dict[str, int] = field(default_factory=dict)
     """Videos that stay as they are, by reason."""
 
+    def __str__(self) -> str:
+        reasons = "".join(f"; {count} × {reason}" for reason, count in self.failed.items())
+        failed = sum(self.failed.values())
+        return f"{self.made:,} videos prepared, {self.kept:,} were already, {failed:,} failed{reasons}"
+
 
 def prepare_videos(
     manifest: Manifest,
