@@ -364,7 +364,7 @@ def source_ranks(source_ids: pa.ChunkedArray, sample_ids: pa.ChunkedArray) -> np
 
     Example:
         >>> source_ranks(pa.chunked_array([["v", "w", "v"]]), pa.chunked_array([["v#0", "w#0", "v#1"]]))
-        array([0, 0, 1])
+        array([1, 0, 0])
     """
     ids = sample_ids.to_numpy().astype(np.str_)
     sources = np.where(source_ids.is_null(), ids, pc.fill_null(source_ids, "").to_numpy().astype(np.str_))
