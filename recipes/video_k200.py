@@ -1,7 +1,8 @@
 """The paper's table on untrimmed videos: does pre-training on Sub-Pseudo Labels (SPL) beat the weak labels?
 
     python recipes/video_k200.py                             # generated videos, no download
-    python recipes/video_k200.py --preset tennis --data DIR  # DIR/CLASS/*.mp4, made into untrimmed videos
+    python recipes/video_k200.py --preset tennis --data DIR  # DIR/CLASS/*.mp4, made into untrimmed videos;
+                                            # --weights FILE: ImageNet weights without a download
     python recipes/video_k200.py --preset tennis_3d --data DIR         # the same with a narrow 3D ResNet
     python recipes/video_k200.py --preset k200 --data DIR    # the paper's setting, on your copy of Kinetics
     python recipes/video_k200.py --preset k200 --data DIR --dry_run true   # checks all of it, trains nothing
@@ -97,6 +98,7 @@ TENNIS = StudyOptions(
     finetune=TrainOptions(epochs=15, **{**SLOW, "learning_rate": 5e-4}),
     # On CPUs, depthwise convolutions are slower in bfloat16.
     precision="32-true",
+    eval_batch_size=32,
     decode_once=True,
     jobs=2,
 )
@@ -155,17 +157,24 @@ PRESETS: dict[Preset, tuple[StudyOptions, DataOptions]] = {
 
 def video_manifest(preset: Preset, options: DataOptions, out: Path) -> Path:
     """Write the preset's manifest of whole videos, or take the user's."""
+    data = Path(options.data or "")
+    is_folder = preset == "k200" and data.is_dir() and not any(data.glob("*.parquet"))
+    if (options.data is None) != (preset == "demo"):
+        raise ConfigError(
+            f"the preset {preset} needs --data; the top of recipes/video_k200.py says what"
+            if options.data is None
+            else "the preset demo makes its own videos: choose another --preset for your --data"
+        )
+    if options.exclude is not None and not is_folder:
+        raise ConfigError("--exclude is for a folder of videos; take the rows out of your manifest instead")
     if preset == "demo":
         return make_videos(out / "videos", options.synthetic)
-    if options.data is None:
-        raise ConfigError(f"the preset {preset} needs --data; the top of recipes/video_k200.py says what")
-    data = Path(options.data)
     if preset.startswith("tennis"):
         return make_collages(data, out / "videos", options.collage)
-    if data.is_dir() and not any(data.glob("*.parquet")):
-        write_folder_manifest(out / "videos.parquet", data, exclude=read_names(options.exclude))
-        return out / "videos.parquet"
-    return data
+    if not is_folder:
+        return data
+    write_folder_manifest(out / "videos.parquet", data, exclude=read_names(options.exclude))
+    return out / "videos.parquet"
 
 
 def main(arguments: list[str] | None = None) -> Comparison | None:

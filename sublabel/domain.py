@@ -97,6 +97,14 @@ class Domain(ABC):
             MediaError: The media cannot be read; its `reason` becomes the row's status.
         """
 
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Find out, as cheaply as can be, whether a row can be read; by default by reading it.
+
+        Raises:
+            MediaError: It cannot.
+        """
+        self.read(row)
+
     def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
         """Decode several rows, which a domain may do faster than one by one: all clips of a video at once.
 

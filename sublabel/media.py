@@ -30,6 +30,7 @@ from sublabel.tables import Manifest
 OK = "ok"
 # A run of clips of one long video is cut there, so that memory stays bounded.
 LONGEST_RUN = 4
+BATCH_BYTES = 1 << 24
 DECODED_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -95,6 +96,9 @@ class Share(NamedTuple):
             torch.distributed.barrier()
 
 
+ALONE = Share(0, 1)
+
+
 def iter_shards(
     manifest: Manifest,
     read_many: ReadMany,
@@ -112,7 +116,7 @@ def iter_shards(
         read_many: As `Domain.read_many`.
         pack: Makes of the readable media of one read what travels between the processes, one item for each.
         shards: Numbers of the shards to read, ascending.
-        rows_per_shard: Rows a shard, a multiple of `rows_per_read`.
+        rows_per_shard: Rows a shard.
         rows_per_read: Rows that a worker reads at once, about: a read ends where the `uri` changes, or after
             `LONGEST_RUN` times as many.
         num_workers: Processes that read; 0 reads in this one.
@@ -124,12 +128,14 @@ def iter_shards(
         return
     dataset = _Reads(manifest, read_many, pack, frozenset(shards), rows_per_shard, rows_per_read)
     loader = DataLoader(dataset, batch_size=None, num_workers=num_workers)
-    for shard, reads in itertools.groupby(loader, key=lambda read: read.shard):
-        yield shard, itertools.chain.from_iterable(map(_media_rows, reads))
+    reads = iter(loader)
+    for first in reads:
+        yield first.shard, itertools.chain.from_iterable(map(_media_rows, _rest_of_shard(first, reads)))
 
 
 class _Read(NamedTuple):
     shard: int
+    ends_shard: bool
     sample_ids: list[str]
     weak_labels: list[str | None]
     statuses: list[str]
@@ -159,14 +165,16 @@ class _Reads(IterableDataset[_Read]):
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         runs = _runs(self.manifest.batches(), self.rows_per_read, self.rows_per_shard)
-        wanted = ((shard, run) for shard, run in runs if shard in self.shards)
-        for shard, run in itertools.islice(wanted, first, None, step):
-            yield self._read(shard, run.to_pylist())
+        wanted = (run for run in runs if run.shard in self.shards)
+        for run in itertools.islice(wanted, first, None, step):
+            yield self._read(run)
 
-    def _read(self, shard: int, rows: list[dict[str, Any]]) -> _Read:
+    def _read(self, run: _Run) -> _Read:
+        rows = run.rows.to_pylist()
         media = self.read_many(rows)
         return _Read(
-            shard,
+            run.shard,
+            run.ends_shard,
             [row["sample_id"] for row in rows],
             [row["weak_label"] for row in rows],
             [entry.reason if isinstance(entry, MediaError) else OK for entry in media],
@@ -180,25 +188,37 @@ def _media_rows(read: _Read) -> Iterator[MediaRow]:
         yield MediaRow(sample_id, weak_label, status, next(packed) if status == OK else None)
 
 
-def _runs(
-    batches: Iterator[pa.RecordBatch], size: int, rows_per_shard: int
-) -> Iterator[tuple[int, pa.Table]]:
-    """Cut a stream into about `size` rows each, where the `uri` changes; a shard's rows with its number."""
-    pending: pa.Table | None = None
-    start = 0
-    for number, rows in enumerate(_exact_batches(batches, size)):
-        begins_shard = number * size % rows_per_shard == 0
+def _rest_of_shard(read: _Read, reads: Iterator[_Read]) -> Iterator[_Read]:
+    """A read and those after it in its shard, without touching the next shard."""
+    yield read
+    while not read.ends_shard:
+        read = next(reads)
+        yield read
+
+
+class _Run(NamedTuple):
+    shard: int
+    ends_shard: bool
+    rows: pa.Table
+
+
+def _runs(batches: Iterator[pa.RecordBatch], size: int, rows_per_shard: int) -> Iterator[_Run]:
+    """Cut a stream into about `size` rows each, of one shard, where the `uri` changes."""
+    shard, pending = 0, None
+    for number, rows in _chunks(batches, size, rows_per_shard):
         if pending is None:
-            pending = rows
+            shard, pending = number, rows
             continue
-        same = 0 if begins_shard else _rows_of_uri(rows["uri"], pending["uri"][-1].as_py())
-        pending, left = pa.concat_tables([pending, rows.slice(0, same)]), rows.slice(same)
-        if left.num_rows or pending.num_rows >= LONGEST_RUN * size:
-            yield start // rows_per_shard, pending
-            start += pending.num_rows
-            pending = left if left.num_rows else None
+        same = _rows_of_uri(rows["uri"], pending["uri"][-1].as_py()) if number == shard else 0
+        if same == rows.num_rows and pending.num_rows + same <= LONGEST_RUN * size:
+            pending = pa.concat_tables([pending, rows])
+            continue
+        # A run is never empty: a video that is longer than a run may be is cut before these rows.
+        same %= rows.num_rows
+        yield _Run(shard, number != shard, pa.concat_tables([pending, rows.slice(0, same)]))
+        shard, pending = number, rows.slice(same)
     if pending is not None:
-        yield start // rows_per_shard, pending
+        yield _Run(shard, True, pending)
 
 
 def _rows_of_uri(uris: pa.ChunkedArray, uri: str | None) -> int:
@@ -206,22 +226,27 @@ def _rows_of_uri(uris: pa.ChunkedArray, uri: str | None) -> int:
     return 0 if uri is None else sum(1 for _ in itertools.takewhile(uri.__eq__, uris.to_pylist()))
 
 
-def _exact_batches(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """Cut a stream of any chunking into tables of `size` rows: a row's position alone decides its batch."""
+def _chunks(
+    batches: Iterator[pa.RecordBatch], size: int, rows_per_shard: int
+) -> Iterator[tuple[int, pa.Table]]:
+    """Cut a stream of any chunking into at most `size` rows of one shard: a row's position alone decides."""
     kept: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in batches:
-        kept.append(batch)
-        rows += batch.num_rows
-        if rows < size:
+    position = rows = 0
+    for batch in itertools.chain(batches, [None]):
+        if batch is not None:
+            kept.append(batch)
+            rows += batch.num_rows
+        if rows == 0 or (batch is not None and rows < size):
             continue
-        table = pa.Table.from_batches(kept)
-        whole = rows - rows % size
-        yield from (table.slice(start, size) for start in range(0, whole, size))
-        kept = table.slice(whole).to_batches()
-        rows -= whole
-    if rows:
-        yield pa.Table.from_batches(kept)
+        table, start = pa.Table.from_batches(kept), 0
+        while start < rows:
+            length = min(size, rows_per_shard - position % rows_per_shard, rows - start)
+            if batch is not None and start + size > rows:
+                break
+            yield position // rows_per_shard, table.slice(start, length)
+            start += length
+            position += length
+        kept, rows = table.slice(start).to_batches(), rows - start
 
 
 def decode_manifest(
@@ -272,14 +297,14 @@ def decode_manifest(
     for number, rows in shards:
         path = out / f"part-{number:05d}.arrow"
         with write_atomically(path) as file, pa.ipc.new_file(file, schema) as writer:
-            for row in rows:
-                writer.write_batch(_decoded_row(row))
+            for batch in _decoded_batches(rows):
+                writer.write_batch(batch)
     share.wait_for_all()
     return DecodedMedia(out).summary()
 
 
-def missing_shards(out: Path, suffix: str, rows: int, rows_per_shard: int, share: Share) -> list[int]:
-    """The shards of this process's share that are not there yet."""
+def missing_shards(out: Path, suffix: str, rows: int, rows_per_shard: int, share: Share = ALONE) -> list[int]:
+    """The shards of a process's share that are not there yet."""
     return [
         number
         for number in range(share.rank, -(-rows // rows_per_shard), share.world_size)
@@ -302,9 +327,12 @@ class DecodedMedia:
         shards = sorted(self.folder.glob("part-*.arrow"))
         if not shards:
             raise TableError(f"{folder} holds no decoded media (part-00000.arrow, …): run decode_manifest")
-        self._rows = pa.concat_tables([_map(shard) for shard in shards])
-        ids = self._rows["sample_id"].to_pylist()
-        self._position = dict(zip(ids, range(len(ids)), strict=True))
+        self._batches = [batch for shard in shards for batch in _map(shard)]
+        self._position = {
+            sample_id: (batch, row)
+            for batch, columns in enumerate(self._batches)
+            for row, sample_id in enumerate(columns["sample_id"].to_pylist())
+        }
 
     def __len__(self) -> int:
         return len(self._position)
@@ -321,12 +349,13 @@ class DecodedMedia:
         position = self._position.get(row["sample_id"])
         if position is None:
             raise MediaError(f"missing: not among the decoded media of {self.folder}")
-        status = self._rows["status"][position].as_py()
+        batch, index = self._batches[position[0]], position[1]
+        status = batch["status"][index].as_py()
         if status != OK:
             raise MediaError(status)
         # A copy: a write through a tensor over the mapped file would crash the process.
-        pixels = np.frombuffer(self._rows["media"][position].as_buffer(), np.uint8).copy()
-        return torch.from_numpy(pixels).view(self._rows["shape"][position].as_py())
+        pixels = np.frombuffer(batch["media"][index].as_buffer(), np.uint8).copy()
+        return torch.from_numpy(pixels).view(batch["shape"][index].as_py())
 
     def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
         """As `Domain.read_many`."""
@@ -334,34 +363,57 @@ class DecodedMedia:
 
     def summary(self) -> PassSummary:
         """The number of rows by status."""
-        return PassSummary.of(Counter(self._rows["status"].to_pylist()))
+        return PassSummary.of(Counter(status for _, status in self._statuses()))
 
     def failures(self) -> dict[str, str]:
         """`sample_id` → status of what could not be read."""
-        pairs = zip(self._rows["sample_id"].to_pylist(), self._rows["status"].to_pylist(), strict=True)
-        return {sample_id: status for sample_id, status in pairs if status != OK}
+        return {sample_id: status for sample_id, status in self._statuses() if status != OK}
+
+    def _statuses(self) -> Iterator[tuple[str, str]]:
+        for batch in self._batches:
+            yield from zip(batch["sample_id"].to_pylist(), batch["status"].to_pylist(), strict=True)
 
 
 def _pack_bytes(media: list[Tensor]) -> list[tuple[tuple[int, ...], bytes]]:
     return [(tuple(entry.shape), entry.contiguous().numpy().tobytes()) for entry in media]
 
 
-def _decoded_row(row: MediaRow) -> pa.RecordBatch:
-    shape, pixels = (None, None) if row.media is None else row.media
-    columns = [[row.sample_id], [row.status], [shape], [pixels]]
+def _decoded_batches(rows: Iterator[MediaRow]) -> Iterator[pa.RecordBatch]:
+    """Rows in batches of some megabytes: a batch a row would take memory and time to open."""
+    kept: list[MediaRow] = []
+    size = 0
+    for row in rows:
+        kept.append(row)
+        size += 0 if row.media is None else len(row.media[1])
+        if size >= BATCH_BYTES:
+            yield _decoded_batch(kept)
+            kept, size = [], 0
+    if kept:
+        yield _decoded_batch(kept)
+
+
+def _decoded_batch(rows: list[MediaRow]) -> pa.RecordBatch:
+    media = [(None, None) if row.media is None else row.media for row in rows]
+    columns = [
+        [row.sample_id for row in rows],
+        [row.status for row in rows],
+        [shape for shape, _ in media],
+        [pixels for _, pixels in media],
+    ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, DECODED_SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=DECODED_SCHEMA)
 
 
-def _map(shard: Path) -> pa.Table:
+def _map(shard: Path) -> list[pa.RecordBatch]:
     try:
-        return pa.ipc.open_file(pa.memory_map(os.fspath(shard))).read_all()
+        reader = pa.ipc.open_file(pa.memory_map(os.fspath(shard)))
+        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
     except (pa.ArrowInvalid, OSError) as error:
         raise TableError(f"{shard} is damaged ({error}): delete it and decode again") from error
 
 
 def _refuse_others(shard: Path, record: str) -> None:
-    theirs = (_map(shard).schema.metadata or {}).get(b"sublabel.decoded", b"").decode()
+    theirs = (_map(shard)[0].schema.metadata or {}).get(b"sublabel.decoded", b"").decode()
     if theirs != record:
         raise TableError(
             f"{shard} was made by {theirs or 'something else'}, and this is {record}: choose another folder, "

@@ -267,7 +267,9 @@ def test_an_unreadable_target_image_is_named_before_anything_is_trained(manifest
     images[130] = b"broken"
     column = table.schema.get_field_index("image")
     pq.write_table(table.set_column(column, "image", pa.array(images)), tmp_path / "m.parquet")
-    with pytest.raises(TableError, match="1 samples of target_train cannot be read .'s130': unreadable"):
+    with pytest.raises(
+        TableError, match="1 of 40 samples of target_train cannot be read .'s130': unreadable"
+    ):
         study(tmp_path / "m.parquet", tmp_path / "out", decode_once=True).run()
     assert not (tmp_path / "out" / "seed0").exists()
 
@@ -356,3 +358,38 @@ def test_a_strategy_that_drops_everything_is_refused_before_pretraining(manifest
     with pytest.raises(ConfigError, match="'all rare' drops all 120 weak samples.*sublabel inspect"):
         study(manifest, tmp_path, strategies=chosen).run()
     assert calls == ["teacher"]
+
+
+def test_a_test_that_was_stopped_trains_nothing_again(manifest, tmp_path, monkeypatch):
+    chosen = {"weak-only": sl.WeakOnly()}
+    monkeypatch.setattr(Runner, "test", lambda *_: (_ for _ in ()).throw(RuntimeError("power cut")))
+    with pytest.raises(RuntimeError, match="power cut"):
+        study(manifest, tmp_path, strategies=chosen).run_teacher(0)
+    monkeypatch.undo()
+    whole = study(manifest, tmp_path / "whole", strategies=chosen).run_teacher(0)
+    monkeypatch.setattr(Runner, "fit", lambda *_: pytest.fail("trained again"))
+    assert study(manifest, tmp_path, strategies=chosen).run_teacher(0) == whole
+
+
+def test_unreadable_target_images_can_be_left_out(manifest, tmp_path):
+    table = pq.read_table(manifest)
+    images = table["image"].to_pylist()
+    images[130] = images[170] = b"broken"
+    column = table.schema.get_field_index("image")
+    pq.write_table(table.set_column(column, "image", pa.array(images)), tmp_path / "m.parquet")
+    with pytest.raises(TableError, match="1 of 40 samples of target_test cannot be read .'s170'.*leave_out"):
+        study(tmp_path / "m.parquet", tmp_path / "out").run()
+    assert not list((tmp_path / "out").glob("seed*"))
+    options = {"strategies": {"weak-only": sl.WeakOnly()}, "leave_out_unreadable": True}
+    comparison = study(tmp_path / "m.parquet", tmp_path / "left_out", **options).run()
+    assert comparison.test_samples == 39
+
+
+def test_smaller_batches_for_evaluation_may_follow_a_stop(finished, manifest):
+    out, comparison = finished
+    assert study(manifest, out, eval_batch_size=7).run() == comparison
+
+
+def test_other_numbers_of_devices_are_not_mixed(finished, manifest):
+    with pytest.raises(ConfigError, match="another number of devices"):
+        study(manifest, finished[0], trainer={"accumulate_grad_batches": 2})

@@ -51,7 +51,13 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
         hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
         raise ConfigError(f"timm has no model {name!r}{hint} (`timm.list_models()` names them all)")
     if weights is None:
-        backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        try:
+            backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        except OSError as error:
+            raise ArtifactError(
+                f"the published weights of {name} cannot be had ({type(error).__name__}): check the network, "
+                "or give a file as `weights`"
+            ) from error
     else:
         backbone = _load_weights(name, Path(weights))
     # Some models widen their features in a layer before the classifier; the head must match what forward

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor, lcm
 
@@ -30,6 +30,10 @@ from sublabel_video._media import (
 TOLERANCE = Fraction(1, 1_000_000)
 # Packets up to this size in all are kept from the indexing, so that small files are read once.
 KEPT_BYTES = 64 << 20
+# Seconds that a seek aims before the first wanted frame, as some demuxers aim at decoding times.
+SEEK_MARGIN = Fraction(1)
+# Containers that store the display time of every packet, so that it is the same after a seek.
+SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 # Matroska gives the first packets no decoding time.
 UNKNOWN = -(1 << 62)
 # Decoders whose non-reference frames leave no trace in later ones. In HEVC they may still serve higher
@@ -77,12 +81,14 @@ class PacketIndex:
     packets: list[Packet[VideoStream]] | None
     """None where they are too big to be kept."""
     timeline: Timeline
+    origin: int
+    """When the first frame of the video is displayed."""
 
     def at(self, ticks: Collection[int]) -> np.ndarray:
         """The packets whose frames are on display at these ticks after the first one."""
         shown = np.flatnonzero(self.is_shown)
         shown = shown[np.argsort(self.pts[shown])]
-        times = self.pts[shown] - self.pts[shown[0]]
+        times = self.pts[shown] - self.origin
         positions = np.searchsorted(times, np.asarray(ticks, dtype=np.int64), side="right") - 1
         return shown[np.maximum(positions, 0)]
 
@@ -119,41 +125,103 @@ def index_packets(container: InputContainer, stream: VideoStream, until: Fractio
         NoIndexError: Timestamps are missing or out of order.
         MediaError: There is no packet.
     """
-    base, promised = time_base(stream), header_duration(container, stream)
-    last = None if until is None else floor((until + TOLERANCE) / base)
-    packets: list[Packet[VideoStream]] = []
-    rows: list[tuple[int, int, bool, bool, int]] = []
-    origin, size, is_complete, is_cut = None, 0, True, False
+    last = None if until is None else floor((until + TOLERANCE) / time_base(stream))
+    read = _read_packets(container, stream, None, last)
+    if not read.rows:
+        promised = header_duration(container, stream)
+        raise MediaError(TRUNCATED if read.is_cut or promised else NO_FRAMES)
+    pts, dts, keyframes, shown, _ = read.columns()
+    # A frame before the first packet's would need a keyframe that is not there.
+    if not _is_orderly(pts, dts, keyframes, shown) or pts[shown].min() < pts[0]:
+        raise NoIndexError
+    return read.index(container, stream, int(pts[shown].min()))
+
+
+def index_packets_from(
+    container: InputContainer, stream: VideoStream, origin: int, first: int, last: int
+) -> PacketIndex:
+    """Read the packets of a part of a stream, from a keyframe at or before it.
+
+    Args:
+        container: A file of one of the formats `SEEKABLE`.
+        stream: Its video stream.
+        origin: When its first frame is displayed, in the file's own ticks.
+        first: Of the wanted ticks after that.
+        last: Of them.
+
+    Raises:
+        NoIndexError: The file cannot be read from there, or timestamps are missing or out of order.
+        MediaError: The file's server failed.
+    """
+    margin = floor(SEEK_MARGIN / time_base(stream))
+    try:
+        container.seek(origin + max(0, first - margin), stream=stream)
+    except av.FFmpegError as error:
+        raise NoIndexError from error
+    read = _read_packets(container, stream, origin, last)
+    if not read.rows:
+        raise NoIndexError
+    pts, dts, keyframes, shown, _ = read.columns()
+    known = dts != UNKNOWN
+    # Of what is displayed before the keyframe, some may lie before it in the file.
+    has_landed = (shown & (pts >= pts[0]) & (pts <= origin + first)).any()
+    if not has_landed or (pts[known] < dts[known]).any() or not _is_orderly(pts, dts, keyframes, shown):
+        raise NoIndexError
+    return read.index(container, stream, origin)
+
+
+@dataclass
+class _Read:
+    """Packets as they come."""
+
+    rows: list[tuple[int, int, bool, bool, int]] = field(default_factory=list)
+    packets: list[Packet[VideoStream]] = field(default_factory=list)
+    size: int = 0
+    """Bytes of all packets; not all may be kept."""
+    is_complete: bool = True
+    is_cut: bool = False
+
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """Presentation and decoding time, whether it is a keyframe and shown, and duration of each."""
+        return tuple(np.asarray(column) for column in zip(*self.rows, strict=True))
+
+    def index(self, container: InputContainer, stream: VideoStream, origin: int) -> PacketIndex:
+        base, promised = time_base(stream), header_duration(container, stream)
+        pts, dts, keyframes, shown, durations = self.columns()
+        timeline = Timeline(base)
+        if self.is_complete:
+            final = np.argmax(np.where(shown, pts, pts.min() - 1))
+            end = int(pts[final] + (durations[final] or frame_ticks(stream)) - origin)
+            lacks = promised is not None and promised - end * base > HEADER_SLACK
+            timeline = Timeline(base, end, TRUNCATED if self.is_cut or lacks else None)
+        packets = self.packets if self.size <= KEPT_BYTES else None
+        return PacketIndex(pts, dts, keyframes, shown, packets, timeline, origin)
+
+
+def _read_packets(
+    container: InputContainer, stream: VideoStream, origin: int | None, last: int | None
+) -> _Read:
+    """Read on until no later packet can be shown at `last` ticks after the origin, or before."""
+    read = _Read()
     try:
         for packet in whole_packets(container, stream):
             start, is_shown = packet.pts, not packet.is_discard
             decoded_at = UNKNOWN if packet.dts is None else packet.dts
             if start is None:
                 raise NoIndexError
-            rows.append((start, decoded_at, packet.is_keyframe, is_shown, packet.duration or 0))
-            size += packet.size
-            packets.append(packet)
-            if size > KEPT_BYTES:
-                packets.clear()
+            read.rows.append((start, decoded_at, packet.is_keyframe, is_shown, packet.duration or 0))
+            read.size += packet.size
+            read.packets.append(packet)
+            if read.size > KEPT_BYTES:
+                read.packets.clear()
             if is_shown:
                 origin = start if origin is None else origin
                 if last is not None and decoded_at > origin + last:
-                    is_complete = False
+                    read.is_complete = False
                     break
     except CutOffError:
-        is_cut = True
-    if not rows:
-        raise MediaError(TRUNCATED if is_cut or promised else NO_FRAMES)
-    pts, dts, keyframes, shown, durations = (np.asarray(column) for column in zip(*rows, strict=True))
-    if not _is_orderly(pts, dts, keyframes, shown):
-        raise NoIndexError
-    timeline = Timeline(base)
-    if is_complete:
-        final = np.argmax(np.where(shown, pts, pts.min() - 1))
-        end = int(pts[final] + (durations[final] or frame_ticks(stream)) - pts[shown].min())
-        lacks = promised is not None and promised - end * base > HEADER_SLACK
-        timeline = Timeline(base, end, TRUNCATED if is_cut or lacks else None)
-    return PacketIndex(pts, dts, keyframes, shown, packets if size <= KEPT_BYTES else None, timeline)
+        read.is_cut = True
+    return read
 
 
 def _is_orderly(pts: np.ndarray, dts: np.ndarray, keyframes: np.ndarray, shown: np.ndarray) -> bool:
@@ -164,8 +232,6 @@ def _is_orderly(pts: np.ndarray, dts: np.ndarray, keyframes: np.ndarray, shown: 
         and 2 * len(known) > len(dts)
         and (np.diff(known) > 0).all()
         and len(np.unique(pts)) == len(pts)
-        # Otherwise the first frames need a keyframe that is not there.
-        and pts[shown].min() >= pts[0]
     )
 
 
@@ -215,6 +281,8 @@ def decode(
             context.flush_buffers()
     except av.FFmpegError as error:
         raise NoIndexError from error
+    finally:
+        context.skip_frame = "DEFAULT"
     if missing:
         raise NoIndexError
 

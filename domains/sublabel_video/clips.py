@@ -3,47 +3,75 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from sublabel.errors import MediaError
-from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter
+from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter, read_metadata
 from sublabel_video._media import absolute_uri
-from sublabel_video.reading import probe
+from sublabel_video.reading import probe, span_failure
 
-# Videos whose headers are read at the same time stay in memory until their rows are written.
+# Videos whose headers are read at the same time.
 BATCH_ROWS = 1024
+# Changes with whatever changes the rows that are cut beside the manifest and the options.
+FORMAT_VERSION = 1
+ALWAYS_WRITTEN = ("sample_id", "uri", "start", "end", "source_id")
+# Seconds (ours). No camera is meant that is faster, and a reader's times are exact to a microsecond.
+SHORTEST_STEP = Fraction(1, 1000)
 
 
 class ClipOptions(BaseModel):
-    """The frames of a clip: 8×8 at 30 fps is `frames` × `stride`, 2.13 seconds.
+    """The frames of a clip: `frames` × `stride`, as 8×8 at 30 fps (2.13 s), or as many in `clip_seconds`.
 
     The paper does not state its clip shape; the default is the 8×8 of Slow-only networks (Feichtenhofer et
-    al., ICCV 2019).
+    al., ICCV 2019). Times follow from the options alone, whatever a file's own frame rate is.
+
+    Example:
+        >>> [str(ClipOptions(frames=4, **how).step) for how in ({"stride": 6}, {"clip_seconds": 2})]
+        ['1/5', '1/2']
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frames: PositiveInt = 8
-    """T, frames of a clip."""
-    stride: PositiveInt = 8
-    """From one frame of a clip to the next, in frames at `fps`."""
-    fps: PositiveFloat = 30.0
-    """Nominal frames a second. Times follow from it alone, whatever the file's own rate is."""
+    frames: PositiveInt = Field(8, description="T, frames of a clip")
+    stride: PositiveInt = Field(
+        8, description="from one frame of a clip to the next, at `fps`; not used with `clip_seconds`"
+    )
+    fps: PositiveFloat = Field(
+        30.0, description="nominal frames a second, whatever the file's own; not used with `clip_seconds`"
+    )
+    clip_seconds: PositiveFloat | None = Field(
+        None, description="length of a clip, instead of `stride` and `fps`: the step is this / `frames`"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ClipOptions:
+        seconds = self.fps if self.clip_seconds is None else self.clip_seconds
+        if not isfinite(seconds) or self.step < SHORTEST_STEP:
+            raise ConfigError(
+                f"got frames={self.frames}, stride={self.stride}, fps={self.fps} and "
+                f"clip_seconds={self.clip_seconds}; expected finite values that put the frames of a clip at "
+                "least a millisecond apart"
+            )
+        return self
 
     @property
     def step(self) -> Fraction:
         """Seconds from one frame of a clip to the next, exact."""
+        if self.clip_seconds is not None:
+            return Fraction(str(self.clip_seconds)) / self.frames
         return self.stride / Fraction(str(self.fps))
 
     @property
@@ -57,12 +85,11 @@ class ClipSampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Literal["uniform", "random", "all"] = "uniform"
-    """Spread evenly; drawn by chance; or every non-overlapping clip."""
-    clips_per_video: PositiveInt = 10
-    """Not used by `all`."""
-    seed: int = 0
-    """Of `random`."""
+    mode: Literal["uniform", "random", "all"] = Field(
+        "uniform", description="spread evenly; drawn by chance; or every non-overlapping clip"
+    )
+    clips_per_video: PositiveInt = Field(10, description="not used by `all`")
+    seed: int = Field(0, description="of `random`")
 
 
 class Clip(NamedTuple):
@@ -87,8 +114,8 @@ def sample_clips(
         video_id: Of the video, for `random`.
 
     Returns:
-        The clips by start. A video that is shorter than a clip gives the one clip [0, duration], whose
-        reading then says so.
+        The clips by start. A video that is no longer than a clip by a whole step between frames has one
+        clip to choose from, and gives [0, duration]; where it is shorter than a clip, reading then says so.
 
     Example:
         >>> sampling, clip = ClipSampling(clips_per_video=3), ClipOptions(frames=4, stride=15)
@@ -96,7 +123,7 @@ def sample_clips(
         [('0', '2'), ('7/2', '11/2'), ('7', '9')]
     """
     free = duration - clip.seconds
-    if free < 0:
+    if free < clip.step:
         return [Clip(Fraction(0), duration)]
     if sampling.mode == "all":
         starts = [i * clip.seconds for i in range(duration // clip.seconds)]
@@ -123,12 +150,15 @@ class CutSummary:
     clips: int = 0
     """Of all videos that can be read."""
     unreadable: dict[str, int] = field(default_factory=dict)
-    """Videos that were left whole, by reason."""
+    """Rows that were left whole, by reason."""
+    kept: bool = False
+    """The file was there from an earlier run with the same manifest and options, and stays as it is."""
 
     def __str__(self) -> str:
         reasons = "".join(f"; {count} × {reason}" for reason, count in self.unreadable.items())
         unreadable = sum(self.unreadable.values())
-        return f"{self.videos:,} videos: {self.clips:,} clips, {unreadable:,} could not be opened{reasons}"
+        kept = " (kept from an earlier run)" if self.kept else ""
+        return f"{self.videos:,} videos: {self.clips:,} clips, {unreadable:,} could not be cut{reasons}{kept}"
 
 
 def cut_clips(
@@ -141,13 +171,17 @@ def cut_clips(
 ) -> CutSummary:
     """Write the manifest of the clips of untrimmed videos.
 
-    Each row of the split `weak` (every row, where the manifest has no splits) becomes its clips: `sample_id`
-    is the row's with `#000`, `#001`, … behind it, `start` and `end` lie within the row's own, `source_id` is
-    the row's or else its `sample_id`, and the labels are inherited. Rows of other splits pass as they are.
-    The order is that of the manifest, with absolute uris.
+    Each row of the split `weak`, or of none, becomes its clips: `sample_id` is the row's with `#000`, `#001`,
+    … behind it, `start` and `end` lie within the row's own, `source_id` is the row's or else its `sample_id`,
+    and the labels are inherited. A row that is no longer than a clip by a step passes as it is, so that
+    clips are not cut again; so do the rows of other splits. The order is that of the manifest, with absolute
+    uris. Columns in which the manifest has no value are left out, but for those that cutting adds.
 
-    A video that cannot be opened keeps its one row, without `start` and `end`: the teacher pass then reports
-    it with its reason as the status.
+    A video that cannot be opened keeps its one row, without `start` and `end`, and a row whose times are none
+    stays as it is: the teacher pass then reports it with its reason as the status.
+
+    The file stores what it was made from. Where `out` was made from the same rows and options, no video is
+    opened again and the file stays as it is; delete it after the videos themselves have changed.
 
     Args:
         manifest: All rows of it (do not filter it by split first).
@@ -160,40 +194,92 @@ def cut_clips(
         TableError: The manifest is damaged, or has no `uri`.
     """
     manifest.require("sample_id", "uri")
-    has_splits = "split" in manifest.columns
+    made_from, schema = _survey(manifest, clip, sampling)
+    kept = _kept(out, made_from)
+    if kept is not None:
+        return kept
+    durations: list[Fraction | MediaError] = []
     summary, reasons = CutSummary(), Counter[str]()
-    with TableWriter(out, MANIFEST_SCHEMA) as writer, _thread_map(num_workers) as thread_map:
-        for batch in manifest.batches(batch_size=BATCH_ROWS):
-            rows = [{**row, "uri": row["uri"] and absolute_uri(row["uri"])} for row in batch.to_pylist()]
-            is_cut = [row["uri"] is not None and (not has_splits or row["split"] == "weak") for row in rows]
-            videos = [row["uri"] for row, cut in zip(rows, is_cut, strict=True) if cut]
-            durations = iter(list(thread_map(_duration, videos)))
+    with _thread_map(num_workers) as thread_map:
+        for rows in _batches(manifest, schema.names):
+            cut = [row for row in rows if _is_cut(row)]
+            found = list(thread_map(_duration, [row["uri"] for row in cut]))
+            for row, duration in zip(cut, found, strict=True):
+                pieces = _pieces(row, duration, clip, sampling)
+                reasons.update([pieces.reason] if isinstance(pieces, MediaError) else [])
+                summary.clips += 0 if isinstance(pieces, MediaError) else len(pieces)
+            durations += found
+    summary.videos, summary.unreadable = len(durations), dict(sorted(reasons.items()))
+    # A second pass, since the file begins with the summary of all of it.
+    metadata = {"made_from": made_from, "summary": json.dumps(asdict(summary))}
+    remaining = iter(durations)
+    with TableWriter(out, schema, metadata) as writer:
+        for rows in _batches(manifest, schema.names):
             written: list[dict[str, Any]] = []
-            for row, cut in zip(rows, is_cut, strict=True):
-                duration = next(durations) if cut else None
-                if duration is None:
-                    written.append(row)
-                    continue
-                summary.videos += 1
-                if isinstance(duration, MediaError):
-                    reasons[duration.reason] += 1
-                    written.append({**row, "start": None, "end": None})
-                    continue
-                pieces = _clip_rows(row, duration, clip, sampling)
-                summary.clips += len(pieces)
-                written += pieces
-            writer.write(pa.Table.from_pylist(written, schema=MANIFEST_SCHEMA))
-    summary.unreadable = dict(sorted(reasons.items()))
+            for row in rows:
+                written += _rows(row, next(remaining), clip, sampling) if _is_cut(row) else [row]
+            writer.write(pa.Table.from_pylist(written, schema=schema))
     return summary
 
 
-def _clip_rows(
-    row: dict[str, Any], duration: Fraction, clip: ClipOptions, sampling: ClipSampling
+def _batches(manifest: Manifest, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    for batch in manifest.batches(columns, batch_size=BATCH_ROWS):
+        yield [{**row, "uri": row["uri"] and absolute_uri(row["uri"])} for row in batch.to_pylist()]
+
+
+def _is_cut(row: dict[str, Any]) -> bool:
+    return row["uri"] is not None and row.get("split") in (None, "weak")
+
+
+def _survey(manifest: Manifest, clip: ClipOptions, sampling: ClipSampling) -> tuple[str, pa.Schema]:
+    """A digest of all that decides what is cut, but for the videos themselves; and the columns to write."""
+    options = [FORMAT_VERSION, clip.frames, str(clip.step), sampling.model_dump(mode="json")]
+    digest = hashlib.sha256(json.dumps(options).encode())
+    filled = set(ALWAYS_WRITTEN)
+    for rows in _batches(manifest, manifest.columns):
+        for row in rows:
+            values = {name: value for name, value in row.items() if value is not None}
+            filled.update(values)
+            digest.update(repr(values).encode())
+    return digest.hexdigest(), pa.schema([each for each in MANIFEST_SCHEMA if each.name in filled])
+
+
+def _kept(out: str | Path, made_from: str) -> CutSummary | None:
+    """The summary of a file that is already what it should be."""
+    if not Path(out).exists():
+        return None
+    try:
+        stored = read_metadata(out)
+    except TableError:
+        return None
+    if stored.get("made_from") != made_from:
+        return None
+    return replace(CutSummary(**json.loads(stored["summary"])), kept=True)
+
+
+def _rows(
+    row: dict[str, Any], duration: Fraction | MediaError, clip: ClipOptions, sampling: ClipSampling
 ) -> list[dict[str, Any]]:
-    """The clips of one row, within its own start and end."""
-    begin = Fraction(row["start"] or 0)
-    end = duration if row["end"] is None else min(Fraction(row["end"]), duration)
-    clips = sample_clips(end - begin, sampling, clip, video_id=row["sample_id"])
+    if isinstance(duration, MediaError):
+        return [{**row, "start": None, "end": None}]
+    pieces = _pieces(row, duration, clip, sampling)
+    return [row] if isinstance(pieces, MediaError) else pieces
+
+
+def _pieces(
+    row: dict[str, Any], duration: Fraction | MediaError, clip: ClipOptions, sampling: ClipSampling
+) -> list[dict[str, Any]] | MediaError:
+    """The clips of one row, within its own start and end, or why there are none."""
+    if isinstance(duration, MediaError):
+        return duration
+    failure = span_failure(row["start"], row["end"])
+    if failure is not None:
+        return MediaError(failure)
+    begin = max(Fraction(row["start"] or 0), Fraction(0))
+    length = (duration if row["end"] is None else min(Fraction(row["end"]), duration)) - begin
+    clips = sample_clips(length, sampling, clip, video_id=row["sample_id"])
+    if clips == [Clip(Fraction(0), length)]:
+        return [row]
     digits = max(3, len(str(len(clips) - 1)))
     return [
         {

@@ -12,18 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
-from av.video.reformatter import VideoReformatter
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from sublabel._files import write_atomically
-from sublabel.errors import ConfigError
+from sublabel.errors import ConfigError, MediaError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
 from sublabel_image.pages import co_occurrence
+from sublabel_video._claim import claim_folder
 from sublabel_video._drawing import encode_video
 from sublabel_video._truth import Segment, Truth, write_truth
+from sublabel_video.clips import ClipOptions
+from sublabel_video.reading import read_clips
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,9 @@ class CollageOptions(BaseModel):
     co_occurring: float = Field(0.35, ge=0, le=1, description="probability of a class that co-occurs with it")
     target_train: PositiveInt = Field(12, description="trimmed videos of each class to train on, as they are")
     target_test: PositiveInt = Field(16, description="trimmed videos of each class to test on, as they are")
-    size: PositiveInt = Field(160, multiple_of=2, description="height and width in pixels")
+    size: PositiveInt = Field(
+        160, multiple_of=2, description="height and width in pixels; the middle is shown"
+    )
     fps: PositiveInt = Field(30, description="frames a second")
     seed: int = Field(0, ge=0, description="of all draws")
 
@@ -49,53 +52,71 @@ def make_collages(trimmed: str | Path, folder: str | Path, options: CollageOptio
 
     The first videos of a class by the numbers in their names are tested on: neighbours are often of one
     scene, and a random choice would test on scenes that were trained on. Of the others, some drawn ones are
-    trained on and the rest are material for the untrimmed videos.
+    trained on and the rest are material for the untrimmed videos: each is shown upright, at its own speed and
+    from its first frame to its last, scaled to the short side and cut to the square in its middle.
+
+    The same options and videos give the same bytes on the same machine. A finished folder stays as it is.
 
     Args:
         trimmed: Holds a folder of videos for each class.
-        folder: Gets `weak/*.mp4` with the truth beside each as JSON, and `manifest.parquet`, which is not
-            made again where it exists.
+        folder: Gets `weak/*.mp4` with the truth beside each as JSON, `manifest.parquet`, and `options.json`.
         options: None takes the defaults.
 
     Returns:
         The path of the manifest.
 
     Raises:
-        ConfigError: A class has too few videos, or the probabilities sum to more than 1.
+        ConfigError: There are fewer than 3 classes, one has too few videos or one that cannot be read, or the
+            probabilities sum to more than 1; or the folder holds collages of other options, or of other
+            trimmed videos.
         TableError: There are no videos in class folders.
     """
     folder, options = Path(folder), options or CollageOptions()
-    manifest = folder / "manifest.parquet"
-    if manifest.exists():
-        return manifest
     if options.shown + options.co_occurring > 1:
         raise ConfigError(
             f"shown is {options.shown} and co_occurring {options.co_occurring}; they must sum to at most 1"
         )
-    by_class = _by_class(Path(trimmed))
-    tested, trained = options.target_test, options.target_test + options.target_train
     generator = np.random.default_rng(options.seed)
-    for videos in by_class.values():
-        videos[tested:] = [videos[tested + i] for i in generator.permutation(len(videos[tested:]))]
-    rows: list[dict[str, Any]] = []
-    for name, videos in by_class.items():
-        if len(videos) <= trained:
-            raise ConfigError(
-                f"{name!r} has {len(videos)} videos; {trained} are for the target, and some must be left over"
-            )
-        for split, chosen in (("target_test", videos[:tested]), ("target_train", videos[tested:trained])):
-            rows += [
-                {"sample_id": f"{split}/{name}/{path.name}", "uri": str(path), "label": name, "split": split}
-                for path in chosen
-            ]
-    material = {name: videos[trained:] for name, videos in by_class.items()}
-    rows += _make_weak(material, folder, options, generator)
-    with TableWriter(manifest, MANIFEST_SCHEMA, {"options": options.model_dump_json()}) as writer:
-        writer.write(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
+    rows, material = _share_out(_by_class(Path(trimmed)), options, generator)
+    matrix = co_occurrence(len(material))
+    # Last of the checks: a folder is not to be claimed by options that nothing can be made with.
+    claim_folder(folder, {"trimmed": str(Path(trimmed).absolute()), **options.model_dump(mode="json")})
+    manifest = folder / "manifest.parquet"
+    if manifest.exists():
+        return manifest
+    rows += _make_weak(material, matrix, folder, options, generator)
+    filled = {name for row in rows for name in row}
+    schema = pa.schema([each for each in MANIFEST_SCHEMA if each.name in filled])
+    with TableWriter(manifest, schema, {"options": options.model_dump_json()}) as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=schema))
     _log.info(
         "%d untrimmed videos and %d trimmed ones in %s", options.videos, len(rows) - options.videos, folder
     )
     return manifest
+
+
+def _share_out(
+    by_class: Mapping[str, Sequence[Path]], options: CollageOptions, generator: np.random.Generator
+) -> tuple[list[dict[str, Any]], dict[str, list[Path]]]:
+    """The target's rows, and the videos of each class that are left over."""
+    tested, trained = options.target_test, options.target_test + options.target_train
+    rows: list[dict[str, Any]] = []
+    material: dict[str, list[Path]] = {}
+    for name, numbered in by_class.items():
+        if len(numbered) <= trained:
+            raise ConfigError(
+                f"{name!r} has {len(numbered)} videos; {trained} are for the target, and some must be left "
+                "over"
+            )
+        drawn = [numbered[tested + i] for i in generator.permutation(len(numbered) - tested)]
+        chosen = {"target_test": numbered[:tested], "target_train": drawn[: options.target_train]}
+        rows += [
+            {"sample_id": f"{split}/{name}/{path.name}", "uri": str(path), "label": name, "split": split}
+            for split, paths in chosen.items()
+            for path in paths
+        ]
+        material[name] = drawn[options.target_train :]
+    return rows, material
 
 
 def _by_class(trimmed: Path) -> dict[str, list[Path]]:
@@ -113,13 +134,13 @@ def _number(path: Path) -> tuple[int, str]:
 
 def _make_weak(
     material: Mapping[str, Sequence[Path]],
+    matrix: np.ndarray,
     folder: Path,
     options: CollageOptions,
     generator: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
     """Write the untrimmed videos, each video of the material as often as any other of its class, nearly."""
     names = list(material)
-    matrix = co_occurrence(len(names))
     queues: dict[int, list[Path]] = {label: [] for label in range(len(names))}
     kinds = (options.shown, options.co_occurring, 1 - options.shown - options.co_occurring)
     for number in range(options.videos):
@@ -157,16 +178,12 @@ def _concatenate(path: Path, query: str, parts: list[tuple[str, Path]], options:
     write_truth(path, Truth(query, tuple(segments)))
 
 
-def _frames(path: Path, options: CollageOptions) -> Iterator[np.ndarray]:
-    """A frame for each tick of the collage's rate, uint8 (size, size, 3)."""
-    with av.open(str(path)) as container:
-        converter = VideoReformatter()
-        shown = 0
-        first: float | None = None
-        for frame in container.decode(video=0):
-            time = frame.time or 0.0
-            first = time if first is None else first
-            scaled = converter.reformat(frame, options.size, options.size, "rgb24").to_ndarray()
-            while shown <= (time - first) * options.fps + 1e-6:
-                yield scaled
-                shown += 1
+def _frames(path: Path, options: CollageOptions) -> list[np.ndarray]:
+    """What a video shows at each tick of the collage's rate, uint8 (size, size, 3) each."""
+    tick = ClipOptions(frames=1, stride=1, fps=options.fps)
+    [strip] = read_clips(str(path), [(None, None)], tick, short_side=options.size)
+    if isinstance(strip, MediaError):
+        raise ConfigError(f"{path} cannot be used ({strip.reason}): take it out of its folder") from strip
+    top, left = ((side - options.size) // 2 for side in strip.shape[2:])
+    square = strip[:, :, top : top + options.size, left : left + options.size]
+    return list(square.permute(0, 2, 3, 1).contiguous().numpy())

@@ -12,7 +12,7 @@ from sublabel.domain import Domain, Preprocessing
 from sublabel.errors import ConfigError, MediaError
 from sublabel_video.backbones import create_backbone
 from sublabel_video.clips import ClipOptions
-from sublabel_video.reading import read_clips
+from sublabel_video.reading import SHORT, probe, read_clips
 from sublabel_video.transforms import (
     AUGMENTATIONS,
     Transform,
@@ -21,6 +21,8 @@ from sublabel_video.transforms import (
     training_transform,
     views_transform,
 )
+
+NO_URI = "missing: the row has no uri"
 
 
 class VideoDomain(Domain):
@@ -107,6 +109,17 @@ class VideoDomain(Domain):
             raise frames
         return frames
 
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Look at a video's header and first frame, and whether the span is as long as a clip."""
+        uri = row.get("uri")
+        if uri is None:
+            raise MediaError(NO_URI)
+        duration = probe(uri).duration
+        start, end = row.get("start") or 0.0, row.get("end")
+        available = min(float(duration), float(duration) if end is None else end) - start
+        if available < float(self.clip.seconds) - 1e-6:
+            raise MediaError(SHORT)
+
     def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
         """The frames of several samples; each video is decoded once for all of its own."""
         of_video: dict[str | None, list[int]] = defaultdict(list)
@@ -115,7 +128,7 @@ class VideoDomain(Domain):
         read: dict[int, Tensor | MediaError] = {}
         for uri, positions in of_video.items():
             if uri is None:
-                read.update(dict.fromkeys(positions, MediaError("missing: the row has no uri")))
+                read.update(dict.fromkeys(positions, MediaError(NO_URI)))
                 continue
             spans = [(rows[position].get("start"), rows[position].get("end")) for position in positions]
             frames = read_clips(uri, spans, self.clip, short_side=self.short_side)

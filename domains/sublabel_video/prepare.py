@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import fsspec
@@ -100,6 +101,9 @@ def prepare_videos(
     folder.mkdir(parents=True, exist_ok=True)
     uris = list(dict.fromkeys(_uris(manifest)))
     prepare = partial(_prepare_one, folder=folder, short_side=short_side, gop=gop, crf=crf)
+    there: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.glob("*-*.mp4"):
+        there[path.name.partition("-")[0]].append(path)
     prepared: dict[str, str] = {}
     made, kept, failed = 0, 0, Counter[str]()
     with job_map(max(1, num_workers)) as run:
@@ -110,6 +114,9 @@ def prepare_videos(
             prepared[uri] = outcome.name
             made += outcome.is_new
             kept += not outcome.is_new
+            for outdated in there.pop(outcome.name.partition("-")[0], []):
+                if outdated.name != outcome.name:
+                    outdated.unlink()
     _write_manifest(manifest, folder / MANIFEST_NAME, prepared)
     return PrepareSummary(made, kept, dict(sorted(failed.items())))
 
@@ -127,8 +134,9 @@ def _uris(manifest: Manifest) -> Iterator[str]:
 
 
 def _write_manifest(manifest: Manifest, path: Path, prepared: dict[str, str]) -> None:
-    with TableWriter(path, MANIFEST_SCHEMA) as writer:
-        for batch in manifest.batches():
+    schema = pa.schema([MANIFEST_SCHEMA.field(name) for name in manifest.columns])
+    with TableWriter(path, schema) as writer:
+        for batch in manifest.batches(schema.names):
             uris = [uri and (prepared.get(uri) or absolute_uri(uri)) for uri in batch["uri"].to_pylist()]
             column = batch.schema.get_field_index("uri")
             writer.write(batch.set_column(column, "uri", pa.array(uris, pa.string())))
@@ -136,16 +144,15 @@ def _write_manifest(manifest: Manifest, path: Path, prepared: dict[str, str]) ->
 
 def _prepare_one(uri: str, *, folder: Path, short_side: int, gop: int, crf: int) -> _Outcome:
     try:
-        source = _digest([absolute_uri(uri)])
-        name = f"{source}-{_digest([_state(uri), short_side, gop, crf, FORMAT_VERSION])}.mp4"
+        made_from = [_state(uri), short_side, gop, crf, FORMAT_VERSION]
+        name = f"{_digest([absolute_uri(uri)])}-{_digest(made_from)}.mp4"
         if (folder / name).exists():
             return _Outcome(name)
         _transcode(uri, folder / name, short_side=short_side, gop=gop, crf=crf)
     except MediaError as error:
         return _Outcome("", reason=error.reason)
-    for outdated in folder.glob(f"{source}-*.mp4"):
-        if outdated.name != name:
-            outdated.unlink()
+    except av.FFmpegError as error:
+        return _Outcome("", reason=f"cannot be encoded: {type(error).__name__}")
     return _Outcome(name, is_new=True)
 
 
@@ -181,6 +188,12 @@ def _transcode(uri: str, path: Path, *, short_side: int, gop: int, crf: int) -> 
         encoder.finish()
 
 
+class _Held(NamedTuple):
+    start: int
+    end: int
+    pixels: np.ndarray
+
+
 class _Encoder:
     """Encodes frames that keep their times; of two frames at the same time the later one stays."""
 
@@ -190,7 +203,7 @@ class _Encoder:
         self.output = output
         self.time_base = time_base(source)
         self.shape = shape
-        self.held: tuple[int, int, np.ndarray] | None = None
+        self.held: _Held | None = None
         self.durations: dict[int, int] = {}
         options = {"preset": "fast", "tune": "fastdecode", "crf": str(crf)}
         options |= {"g": str(gop), "bf": "0", "sc_threshold": "0"}
@@ -203,16 +216,17 @@ class _Encoder:
     def add(self, pixels: np.ndarray, start: int, end: int) -> None:
         if pixels.shape != self.shape:
             raise MediaError(RESIZED)
-        if self.held is not None and start > self.held[0]:
-            self._encode(*self.held, until=start)
-        self.held = (start if self.held is None else max(start, self.held[0]), end, pixels)
+        if self.held is not None and start > self.held.start:
+            self._encode(self.held.start, self.held.pixels, until=start)
+        self.held = _Held(start if self.held is None else max(start, self.held.start), end, pixels)
 
     def finish(self) -> None:
         if self.held is not None:
-            self._encode(*self.held, until=max(self.held[1], self.held[0] + 1))
+            start, end, pixels = self.held
+            self._encode(start, pixels, until=max(end, start + 1))
         self._mux(self.stream.encode())
 
-    def _encode(self, start: int, _: int, pixels: np.ndarray, *, until: int) -> None:
+    def _encode(self, start: int, pixels: np.ndarray, *, until: int) -> None:
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame.pts, frame.time_base = start, self.time_base
         self.durations[start] = until - start

@@ -8,6 +8,7 @@ bit, whichever else is read with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, isfinite
@@ -22,7 +23,16 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from sublabel.errors import MediaError
-from sublabel_video._index import TOLERANCE, NoIndexError, Timeline, decode, index_packets
+from sublabel_video._index import (
+    SEEKABLE,
+    TOLERANCE,
+    NoIndexError,
+    PacketIndex,
+    Timeline,
+    decode,
+    index_packets,
+    index_packets_from,
+)
 from sublabel_video._media import (
     DAMAGED,
     NO_FRAMES,
@@ -42,7 +52,12 @@ if TYPE_CHECKING:
 SHORT = "shorter than a clip"
 PAST_THE_END = "the video ends before that time"
 NOT_A_TIME = "start or end is not a time"
+TOO_EARLY = "starts before the video"
 MAX_FRAMES = 1024
+# Seconds between wanted frames that are worth a seek rather than to be read over (ours).
+WORTH_A_SEEK = Fraction(20)
+# Seconds at the beginning of a file that show its time zero, though some first packets have no decoding time.
+HEAD = Fraction(1)
 
 Span: TypeAlias = tuple[float | Fraction | None, float | Fraction | None]
 """Start and end in seconds from the first displayed frame; None is the video's own."""
@@ -99,18 +114,23 @@ def read_clips(
     def wanted(timeline: Timeline) -> list[int]:
         return [tick for span in spans for tick in timeline.shown(_ticks(span, clip, timeline, limit))]
 
-    ends = [None if end is None else Fraction(end) for start, end in spans if _are_times(start, end)]
+    failures = [span_failure(*span) for span in spans]
+    ends = [
+        None if end is None else Fraction(end)
+        for (_, end), failure in zip(spans, failures, strict=True)
+        if failure is None
+    ]
     until = None if None in ends else max((end for end in ends if end is not None), default=Fraction(0))
     try:
         frames, timeline = _fetch(uri, wanted, until, short_side)
     except MediaError as error:
         return [error] * len(spans)
     strips: list[Tensor | MediaError] = []
-    for span in spans:
+    for span, failure in zip(spans, failures, strict=True):
         ticks = _ticks(span, clip, timeline, limit)
         shown = timeline.shown(ticks)
-        if not _are_times(*span):
-            strips.append(MediaError(NOT_A_TIME))
+        if failure is not None:
+            strips.append(MediaError(failure))
         elif timeline.failure and (span[1] is None or len(shown) < len(ticks)):
             strips.append(MediaError(timeline.failure))
         elif len(shown) < clip.frames:
@@ -176,14 +196,17 @@ def probe(uri: str) -> VideoInfo:
     return VideoInfo(duration, width, height, fps, codec, rotation)
 
 
-def _are_times(*times: float | Fraction | None) -> bool:
-    return all(time is None or isfinite(time) for time in times)
+def span_failure(start: float | Fraction | None, end: float | Fraction | None) -> str | None:
+    """Why no video has such a span; None where one may."""
+    if not all(time is None or isfinite(time) for time in (start, end)):
+        return NOT_A_TIME
+    return TOO_EARLY if start is not None and start < -TOLERANCE else None
 
 
 def _ticks(span: Span, clip: ClipOptions, timeline: Timeline, limit: int) -> list[int]:
     """When the frames of a strip are on display; while the video's end is not known, as many as may be."""
     start, end = span
-    if not _are_times(start, end):
+    if span_failure(start, end) is not None:
         return []
     begin, count = Fraction(start or 0), limit
     if end is not None:
@@ -215,13 +238,52 @@ def _fetch(
         short_side: As for `read_clips`.
     """
     convert = RGBConverter(short_side)
-    with open_video(uri) as (container, stream):
-        try:
+    with open_video(uri) as (container, stream), suppress(NoIndexError):
+        parts = _parts(container, stream, wanted, until)
+        if parts is None:
             return _fetch_needed(container, stream, wanted, until, convert)
-        except NoIndexError:
-            pass
+        with suppress(NoIndexError):
+            return _fetch_parts(container, stream, parts, convert)
+        with open_video(uri) as (again, its_stream):
+            return _fetch_needed(again, its_stream, wanted, until, convert)
     with open_video(uri) as (container, stream):
         return _fetch_in_order(container, stream, wanted, until, convert)
+
+
+def _parts(
+    container: InputContainer, stream: VideoStream, wanted: Wanted, until: Fraction | None
+) -> list[list[int]] | None:
+    """The wanted ticks by parts of the file that are far from each other; None if it is not worth a seek."""
+    if until is None or container.format.name not in SEEKABLE:
+        return None
+    base = time_base(stream)
+    parts: list[list[int]] = [[]]
+    before = 0
+    for tick in sorted(set(wanted(Timeline(base)))):
+        if (tick - before) * base > WORTH_A_SEEK:
+            parts.append([])
+        parts[-1].append(tick)
+        before = tick
+    return parts if len(parts) > 1 else None
+
+
+def _fetch_parts(
+    container: InputContainer, stream: VideoStream, parts: list[list[int]], convert: RGBConverter
+) -> tuple[Frames, Timeline]:
+    """The frames of each part; the first one begins with the video, which tells its time zero.
+
+    Raises:
+        NoIndexError: A part cannot be read by itself.
+    """
+    # As far as some containers need to make out the order of their packets.
+    head = max([HEAD, *(tick * time_base(stream) for tick in parts[0][-1:])])
+    index = index_packets(container, stream, head)
+    frames: Frames = {}
+    for part in parts:
+        if part is not parts[0] and index.timeline.end is None:
+            index = index_packets_from(container, stream, index.origin, part[0], part[-1])
+        frames |= _decode_ticks(container, stream, index, index.timeline.shown(part), convert)
+    return frames, index.timeline
 
 
 def _fetch_needed(
@@ -233,6 +295,16 @@ def _fetch_needed(
 ) -> tuple[Frames, Timeline]:
     index = index_packets(container, stream, until)
     ticks = sorted(set(wanted(index.timeline)))
+    return _decode_ticks(container, stream, index, ticks, convert), index.timeline
+
+
+def _decode_ticks(
+    container: InputContainer,
+    stream: VideoStream,
+    index: PacketIndex,
+    ticks: list[int],
+    convert: RGBConverter,
+) -> Frames:
     packets = index.at(ticks)
     frames: Frames = {}
 
@@ -241,7 +313,7 @@ def _fetch_needed(
 
     decode(container, stream, index, np.unique(packets), take)
     times = index.pts[packets].tolist()
-    return {tick: frames[pts] for tick, pts in zip(ticks, times, strict=True)}, index.timeline
+    return {tick: frames[pts] for tick, pts in zip(ticks, times, strict=True)}
 
 
 def _fetch_in_order(

@@ -23,6 +23,7 @@ from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, versions
 from sublabel_image.pages import co_occurrence
+from sublabel_video._claim import claim_folder
 from sublabel_video._contact_sheet import contact_sheet
 from sublabel_video._drawing import MOTIONS, draw_scene, encode_video
 from sublabel_video._truth import Segment, Truth, action_at, load_truth, write_truth
@@ -158,7 +159,7 @@ def make_videos(folder: str | Path, options: SyntheticOptions | None = None) -> 
     """
     folder, options = Path(folder), options or SyntheticOptions()
     manifest = folder / "manifest.parquet"
-    _claim_folder(folder, options)
+    claim_folder(folder, options.model_dump(mode="json"))
     if manifest.exists():
         return manifest
     rows: list[dict[str, Any]] = []
@@ -188,21 +189,6 @@ def make_videos(folder: str | Path, options: SyntheticOptions | None = None) -> 
             writer.write(pa.Table.from_pylist(table, schema=schema))
     _log.info("%d untrimmed videos and %d clips in %s", options.videos, len(rows) - options.videos, folder)
     return manifest
-
-
-def _claim_folder(folder: Path, options: SyntheticOptions) -> None:
-    path, mine = folder / "options.json", options.model_dump(mode="json")
-    if path.exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
-        if changed:
-            raise ConfigError(
-                f"{folder} holds videos made with another {', '.join(changed)}: choose another folder, or "
-                "delete it"
-            )
-    else:
-        with write_atomically(path) as file:
-            file.write(json.dumps(mine, indent=1).encode() + b"\n")
 
 
 def _plan(options: SyntheticOptions) -> Iterator[tuple[str, str, str | None, np.random.Generator]]:

@@ -170,7 +170,7 @@ class Comparison(BaseModel):
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right")
+        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=index > 0)
     for row in rows:
         table.add_row(*row)
     return table

@@ -94,6 +94,9 @@ class StudyOptions(BaseModel):
         default=False, description="keep all media decoded, as uint8 files beside the study (mind the disk)"
     )
     cache_bytes: int = Field(default=2_000_000_000, ge=0, description="memory for decoded media of one split")
+    leave_out_unreadable: bool = Field(
+        default=False, description="train and test without the target samples that cannot be read"
+    )
     checkpoints: bool = Field(
         default=False, description="keep a checkpoint of every epoch, from which a stopped training goes on"
     )

@@ -20,10 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, MediaError
 from sublabel.labels import Alignment
+from sublabel.media import missing_shards
 from sublabel.study.options import TrainOptions
 from sublabel.study.study import SPLITS, Study, slug
 from sublabel.tables import Manifest, source_ranks
 from sublabel.tables.io import is_remote
+from sublabel.teacher.passes import ROWS_PER_SHARD
 
 # A training step is a forward pass and two of its size backwards.
 PASSES_OF_A_STEP = 3
@@ -50,6 +52,8 @@ class Split(NamedTuple):
     sources: int | None
     missing: tuple[str, ...]
     """Local files that are not there."""
+    remote: int
+    """Files behind URLs, which are not looked for."""
     media_shape: tuple[int, ...]
     """Of the first sample, decoded."""
     input_shape: tuple[int, ...]
@@ -73,7 +77,7 @@ class StudyPlan:
         """Tables for the terminal."""
         splits = _table("split", "samples", "sources", "missing files", "decoded", "input")
         for split in self.splits:
-            sources = "–" if split.sources is None else f"{split.sources:,}"
+            sources = "–" if not split.sources else f"{split.sources:,}"
             shapes = ("×".join(map(str, shape)) for shape in (split.media_shape, split.input_shape))
             splits.add_row(split.name, f"{split.samples:,}", sources, f"{len(split.missing):,}", *shapes)
         stages = _table("stage", "state", "samples", "epochs", "steps", "PFLOP")
@@ -89,6 +93,9 @@ class StudyPlan:
         notes = [
             f"to do: {left / 1e15:,.3g} PFLOP at most (forward, and twice that backward, without decoding)"
         ]
+        remote = sum(split.remote for split in self.splits)
+        if remote:
+            notes.append(f"{remote:,} files behind URLs were not looked for")
         if self.missing:
             notes.append(f"{len(self.missing)} files are missing, such as {', '.join(self.missing[:3])}")
         return Group(Text(self.vocabularies), Text(self.backbone), splits, stages, Text("\n".join(notes)))
@@ -131,15 +138,12 @@ def _check_split(study: Study, name: str, preprocessing: Preprocessing) -> Split
         samples += batch.num_rows
         uris.update(pc.unique(batch.column("uri")).to_pylist())
         if sources is not None:
-            sources.update(pc.unique(batch.column("source_id")).to_pylist())
+            sources.update(pc.unique(batch.column("source_id").drop_null()).to_pylist())
     count = None if sources is None else len(sources)
-    return Split(name, samples, count, tuple(_missing(uris)), tuple(media.shape), shape)
-
-
-def _missing(uris: set[str | None]) -> Iterator[str]:
-    for uri in sorted(uri for uri in uris if uri is not None):
-        if not is_remote(uri) and not Path(uri).exists():
-            yield uri
+    files = sorted(uri for uri in uris if uri is not None)
+    remote = sum(map(is_remote, files))
+    missing = tuple(uri for uri in files if not is_remote(uri) and not Path(uri).exists())
+    return Split(name, samples, count, missing, remote, tuple(media.shape), shape)
 
 
 def _vocabularies(study: Study) -> str:
@@ -171,8 +175,8 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
         yield _training(
             f"{folder.name}/teacher", folder / "teacher", study.options.finetune, train.samples, flops
         )
-        predicted = (folder / "predictions").exists()
-        yield Stage(f"{folder.name}/predictions", predicted, weak.samples, 0, 0, flops * weak.samples)
+        missing = missing_shards(folder / "predictions", "parquet", weak.samples, ROWS_PER_SHARD)
+        yield Stage(f"{folder.name}/predictions", not missing, weak.samples, 0, 0, flops * weak.samples)
     for seed, name, clips in study.strategy_runs():
         folder = study.folder(seed, clips) / slug(name)
         samples = weak.samples if clips is None else _clips(study.manifest, clips)
@@ -181,10 +185,12 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
         yield _training(
             f"{label}/finetuned", folder / "finetuned", study.options.finetune, train.samples, flops
         )
-    tests = study.options.seeds + len(study.strategy_runs())
-    yield Stage(
-        f"tests ({tests} × {views} views)", False, test.samples, 0, 0, flops * test.samples * views * tests
-    )
+    tested = [study.folder(seed) / "teacher" for seed in range(study.options.seeds)]
+    runs = study.strategy_runs()
+    tested += [study.folder(seed, clips) / slug(name) / "finetuned" for seed, name, clips in runs]
+    left = sum(not (folder / "metrics.json").exists() for folder in tested)
+    label = f"tests ({left} of {len(tested)}, {views} views)"
+    yield Stage(label, left == 0, test.samples, 0, 0, flops * test.samples * views * left)
 
 
 def _training(label: str, folder: Path, options: TrainOptions, samples: int, flops: float) -> Stage:

@@ -54,6 +54,21 @@ class Runner:
         for stage in (options.pretrain, options.finetune):
             domain.training_transform(preprocessing, stage.augmentation)
 
+    def start_processes(self) -> None:
+        """With several devices: start the process of each now, so that they share all that follows."""
+        trainer = self.trainer()
+        if trainer.world_size == 1:
+            return
+        if trainer.strategy.launcher is None:
+            trainer.strategy.setup_environment()
+        else:
+            trainer.strategy.launcher.launch(trainer.strategy.setup_environment)
+
+    def devices_a_step(self) -> int:
+        """How many batches make a step: devices of all nodes × accumulated batches."""
+        trainer = self.trainer()
+        return int(trainer.world_size * trainer.accumulate_grad_batches)
+
     def new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
         """The same start for every strategy of a seed, and the same order of batches after it."""
         L.seed_everything(seed, workers=True, verbose=False)
@@ -119,16 +134,15 @@ class Runner:
         self, module: FinetuneModule, media: MediaTable, labels: np.ndarray, preprocessing: Preprocessing
     ) -> tuple[float, float]:
         """Top-1 and top-5 of a module, over all test-time views of each sample."""
+        # Lightning would fill up the shares of several devices, and so test some samples twice.
+        trainer = self.trainer(use_distributed_sampler=False)
+        is_ours = np.arange(len(labels)) % trainer.world_size == trainer.global_rank
         transform = self.domain.test_transform(preprocessing)
         data = LabelDataModule(
-            test=LabeledDataset(media, labels, transform),
+            test=LabeledDataset(media, np.where(is_ours, labels, -1), transform),
             batch_size=max(1, self.options.eval_batch_size // (self.domain.num_views or 1)),
             num_workers=self.options.num_workers,
         )
-        trainer = self.trainer()
-        if trainer.world_size > 1:
-            # Several devices would each get as many samples, some of them twice.
-            trainer = self.trainer(devices=1, num_nodes=1, strategy="auto")
         [scores] = trainer.test(module, datamodule=data, verbose=False)
         return scores["test/top1"], scores["test/top5"]
 
@@ -159,7 +173,8 @@ class Runner:
         if not self.options.checkpoints:
             return {}
         keep = ModelCheckpoint(path.parent, filename=path.stem, enable_version_counter=False)
-        return {"enable_checkpointing": True, "callbacks": [keep]}
+        callbacks = [*self.options.trainer.get("callbacks", []), keep]
+        return {"enable_checkpointing": True, "callbacks": callbacks}
 
     def trainer(self, **options: Any) -> L.Trainer:
         """Lightning's trainer: quiet, with the study's arguments, then these."""

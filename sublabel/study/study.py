@@ -9,6 +9,7 @@ Everything lies under one folder, and a stage that has ended is not run again:
     study.json                       the resolved options, and the manifest's fingerprint
     comparison.json, comparison.md   the table, and the curve over clips per video
     media/<split>/                   with `decode_once`: the decoded media
+    <split>-<manifest>.json          target samples that cannot be read, and why
     seed0/teacher/                   the model without weak pre-training, and the teacher
     seed0/predictions/               the teacher's pass over the weak split
     seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from lightning.pytorch.utilities import rank_zero_only
 
 from sublabel._files import write_atomically
@@ -100,8 +102,9 @@ class Study:
             The comparison, also in `comparison.json` and `comparison.md`.
         """
         self._claim_folder()
+        self.runner.start_processes()
         # Read and, if so wanted, decoded before the jobs start, which then all have it.
-        media = self._media
+        tested = self._target_labels("target_test")
         seeds = range(self.options.seeds)
         with job_map(self.options.jobs) as run_all:
             # A single teacher has all the cores.
@@ -110,7 +113,9 @@ class Study:
                 # What leaves nothing to train on must not wait until its turn comes.
                 self.relabel(*arguments)
             runs += run_all(self.run_strategy, *zip(*self.strategy_runs(), strict=True))
-        comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=len(media["target_test"]))
+        comparison = Comparison(
+            runs=tuple(runs), baseline=BASELINE, test_samples=int(np.count_nonzero(tested >= 0))
+        )
         _write_json(self.out / "comparison.json", comparison.to_dict())
         with write_atomically(self.out / "comparison.md") as file:
             file.write(comparison.to_markdown().encode())
@@ -135,7 +140,7 @@ class Study:
         decoded = self._media["weak"].decoded
         summary = predict_manifest(
             self.manifest.filter(split="weak"),
-            ModuleTeacher(classifier, Vocabulary(card.classes)),
+            ModuleTeacher(classifier, Vocabulary(card.classes), precision=self.runner.precision),
             folder / "predictions",
             read_many=self.domain.read_many if decoded is None else decoded.read_many,
             transform=self.domain.evaluation_transform(card.preprocessing),
@@ -247,21 +252,24 @@ class Study:
             views=self.domain.num_views,
             **self.runner.module_options(options, preprocessing),
         )
-        train, test = self._media["target_train"], self._media["target_test"]
-        labels = train.labels("label", self.target_vocabulary)
-        unflipped = [label for label, name in enumerate(names) if name in self.options.no_flip]
-        self.runner.fit(module, train, labels, options, preprocessing, unflipped, folder)
-        self.runner.save(
-            folder,
-            module,
-            names,
-            preprocessing,
-            options,
-            fingerprints={"manifest": self.manifest_fingerprint},
-            made_by={"seed": seed, "warm_start": report},
-        )
-        labels = test.labels("label", self.target_vocabulary)
-        top1, top5 = self.runner.test(module, test, labels, preprocessing)
+        if (folder / "card.json").exists():
+            # It was stopped while it was tested.
+            module.classifier.load_state_dict(load_model(folder, domain=self.domain).classifier.state_dict())
+        else:
+            train, labels = self._media["target_train"], self._target_labels("target_train")
+            unflipped = [label for label, name in enumerate(names) if name in self.options.no_flip]
+            self.runner.fit(module, train, labels, options, preprocessing, unflipped, folder)
+            self.runner.save(
+                folder,
+                module,
+                names,
+                preprocessing,
+                options,
+                fingerprints={"manifest": self.manifest_fingerprint},
+                made_by={"seed": seed, "warm_start": report},
+            )
+        labels = self._target_labels("target_test")
+        top1, top5 = self.runner.test(module, self._media["target_test"], labels, preprocessing)
         metrics = RunMetrics(row=row, seed=seed, top1=top1, top5=top5)
         _log.info("%s: top-1 %.4f", folder, top1)
         _write_json(stored, metrics.model_dump(mode="json"))
@@ -274,7 +282,9 @@ class Study:
     def _open_split(self, split: str) -> MediaTable:
         manifest = self.manifest.filter(split=split)
         if not self.options.decode_once:
-            spool = self.out / f"{split}.arrow" if "image" in self.manifest.columns else None
+            spool = None
+            if "image" in self.manifest.columns:
+                spool = self.out / f"{split}-{self.manifest_fingerprint[:12]}.arrow"
             return MediaTable.from_manifest(
                 manifest, self.domain, spool=spool, cache_bytes=self.options.cache_bytes
             )
@@ -287,14 +297,43 @@ class Study:
             num_workers=self.options.num_workers,
         )
         _log.info("%s: %s", folder, summary)
-        decoded = DecodedMedia(folder)
-        if split != "weak" and summary.failed:
-            failures = "; ".join(f"{sample_id!r}: {why}" for sample_id, why in decoded.failures().items())
+        return MediaTable.from_manifest(manifest, self.domain, decoded=DecodedMedia(folder))
+
+    def _target_labels(self, split: str) -> np.ndarray:
+        """The labels of a target split, -1 where the media cannot be read.
+
+        Raises:
+            TableError: Media cannot be read, and the options do not say to leave them out.
+        """
+        media = self._media[split]
+        labels = media.labels("label", self.target_vocabulary)
+        failures = self._failures[split]
+        if failures and not self.options.leave_out_unreadable:
+            listed = "; ".join(f"{sample_id!r}: {why}" for sample_id, why in failures.items())
             raise TableError(
-                f"{summary.failed} samples of {split} cannot be read ({failures[:500]}): mend them, or take "
-                "them out of the manifest"
+                f"{len(failures)} of {len(labels)} samples of {split} cannot be read ({listed[:500]}): mend "
+                "them, take them out of the manifest, or run with --leave_out_unreadable true"
             )
-        return MediaTable.from_manifest(manifest, self.domain, decoded=decoded)
+        readable = pc.invert(pc.is_in(media.rows["sample_id"], pa.array(list(failures), pa.string())))
+        return np.where(readable.to_numpy(), labels, -1)
+
+    @cached_property
+    def _failures(self) -> dict[str, dict[str, str]]:
+        return {split: self._find_failures(split) for split in SPLITS[1:]}
+
+    def _find_failures(self, split: str) -> dict[str, str]:
+        """Target samples that cannot be read, and why: they must not stop a training hours later."""
+        decoded = self._media[split].decoded
+        if decoded is not None:
+            return decoded.failures()
+        stored = self.out / f"{split}-{self.manifest_fingerprint[:12]}.json"
+        if stored.exists():
+            failures: dict[str, str] = json.loads(stored.read_text(encoding="utf-8"))
+            return failures
+        failures = self._media[split].failures()
+        _log.info("%s: %d of %d samples cannot be read", split, len(failures), len(self._media[split]))
+        _write_json(stored, failures)
+        return failures
 
     def _refuse_unknown_classes(self) -> None:
         tested = self.manifest.filter(split="target_test").vocabulary("label")
@@ -316,12 +355,13 @@ class Study:
         """What must not change within a folder; seeds, strategies and points of the curve may be added."""
         freely = {
             "seeds", "strategies", "curve", "clips_per_video", "trainer", "num_workers", "jobs",
-            "decode_once", "cache_bytes", "checkpoints",
+            "decode_once", "cache_bytes", "checkpoints", "eval_batch_size",
         }  # fmt: skip
         return {
             **self.options.model_dump(mode="json", exclude=freely),
             "manifest": self.manifest_fingerprint,
             "domain": self.domain.options(),
+            "number of devices": self.runner.devices_a_step(),
         }
 
     def _refuse_another_study(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection
 from pathlib import Path, PurePath
 
@@ -10,12 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sublabel.errors import TableError
+from sublabel.tables._readers import MEDIA_SUFFIXES
 from sublabel.tables.io import TableWriter
 from sublabel.tables.manifest import MANIFEST_SCHEMA, open_manifest
 
 _log = logging.getLogger(__name__)
 
 LABEL_COLUMNS = {"weak": "weak_label", "target_train": "label", "target_test": "label"}
+KINETICS_TIME = re.compile(r"_\d{6}_\d{6}$")
 
 
 def write_folder_manifest(path: str | Path, folder: str | Path, *, exclude: Collection[str] = ()) -> int:
@@ -25,24 +28,25 @@ def write_folder_manifest(path: str | Path, folder: str | Path, *, exclude: Coll
         path: The Parquet file to write.
         folder: Holds a folder for each split, with a folder for each class, or for each query in `weak`; ids
             are `SPLIT/CLASS/FILE`.
-        exclude: Weak samples to leave out, by file name, with or without its ending: those that are also in
-            the test set, as web data often are.
+        exclude: Weak samples to leave out, by file name: those that are also in the test set, as web data
+            often are. Endings do not count, nor does the time that Kinetics' file names end in
+            (`_000012_000022`).
 
     Returns:
         How many samples were left out.
 
     Raises:
-        TableError: A split has no images or videos, or all weak ones are excluded.
+        TableError: A split has no images or videos, all weak ones are excluded, or names are to be excluded
+            and there is none of them.
     """
-    excluded = frozenset(exclude)
+    excluded = frozenset(map(_source_name, exclude))
     kept = left_out = 0
     with TableWriter(path, MANIFEST_SCHEMA) as writer:
         for split, column in LABEL_COLUMNS.items():
             for batch in open_manifest(Path(folder) / split, split=split, label_column=column).batches():
                 rows = batch
                 if split == "weak" and excluded:
-                    names = (PurePath(uri) for uri in batch.column("uri").to_pylist())
-                    chosen = [not {name.name, name.stem} & excluded for name in names]
+                    chosen = [_source_name(uri) not in excluded for uri in batch.column("uri").to_pylist()]
                     rows = batch.filter(pa.array(chosen))
                     left_out += batch.num_rows - rows.num_rows
                 kept += rows.num_rows if split == "weak" else 0
@@ -52,5 +56,16 @@ def write_folder_manifest(path: str | Path, folder: str | Path, *, exclude: Coll
             raise TableError(
                 f"all {left_out} weak samples of {folder} are excluded: nothing is left to pre-train on"
             )
+    if excluded and left_out == 0:
+        raise TableError(
+            f"none of the {len(excluded)} names to exclude, such as {min(excluded)!r}, is that of a weak file "
+            f"in {folder}: expected file names, one each"
+        )
     _log.info("%s: %d weak samples, %d excluded", path, kept, left_out)
     return left_out
+
+
+def _source_name(name: str) -> str:
+    path = PurePath(name)
+    stem = path.stem if path.suffix.lower() in MEDIA_SUFFIXES else path.name
+    return KINETICS_TIME.sub("", stem)

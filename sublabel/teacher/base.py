@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from sublabel.errors import ConfigError
 from sublabel.labels import Vocabulary
 from sublabel.training.checkpoint import state_fingerprint
-from sublabel.training.classifier import memory_format
+from sublabel.training.classifier import lay_out_channels_last, memory_format
+
+HALF_PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class TeacherPrediction(NamedTuple):
@@ -50,6 +52,8 @@ class ModuleTeacher:
         vocabulary: The T classes, in the order of the logits.
         top_k: How many classes to keep; at most T.
         device: Where to run; default: the accelerator when there is one, else the CPU.
+        precision: `bf16-mixed` and `16-mixed` multiply in half precision, as Lightning's flags of these
+            names; all others run the module as it is.
 
     Raises:
         ConfigError: `top_k` < 1.
@@ -62,15 +66,18 @@ class ModuleTeacher:
         *,
         top_k: int = 5,
         device: torch.device | str | None = None,
+        precision: str = "32-true",
     ) -> None:
         if top_k < 1:
             raise ConfigError(f"top_k is {top_k}; a teacher must name at least one class")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.module = module.eval().to(self.device)
+        lay_out_channels_last(self.module)
+        self.half_precision = HALF_PRECISIONS.get(precision)
         self.vocabulary = vocabulary
         self.top_k = min(top_k, len(vocabulary))
         self.fingerprint = hashlib.sha256(
-            f"{state_fingerprint(module)}:{vocabulary.fingerprint}:{self.top_k}".encode()
+            f"{state_fingerprint(module)}:{vocabulary.fingerprint}:{self.top_k}:{precision}".encode()
         ).hexdigest()
 
     @torch.inference_mode()
@@ -84,7 +91,10 @@ class ModuleTeacher:
             ConfigError: The module returns another number of logits than the vocabulary has names.
         """
         inputs = inputs.to(self.device, non_blocking=True)
-        logits = self.module(inputs.contiguous(memory_format=memory_format(inputs)))
+        inputs = inputs.contiguous(memory_format=memory_format(inputs))
+        half = self.half_precision
+        with torch.autocast(self.device.type, half, enabled=half is not None):
+            logits = self.module(inputs)
         if logits.shape != (len(inputs), len(self.vocabulary)):
             raise ConfigError(
                 f"the teacher returned logits of shape {tuple(logits.shape)} for {len(inputs)} inputs and a "

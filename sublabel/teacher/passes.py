@@ -25,6 +25,10 @@ from sublabel.tables import (
 )
 from sublabel.teacher.base import Teacher
 
+# Of a worker; whole videos where they have more.
+ROWS_PER_READ = 32
+ROWS_PER_SHARD = 8192
+
 
 def predict_manifest(
     manifest: Manifest,
@@ -36,13 +40,13 @@ def predict_manifest(
     weak_vocabulary: Vocabulary | None = None,
     batch_size: int = 256,
     num_workers: int = 0,
-    shard_batches: int = 256,
+    rows_per_shard: int = ROWS_PER_SHARD,
 ) -> PassSummary:
     """Let a teacher look at every sample of a manifest.
 
-    A shard holds `shard_batches × batch_size` rows and appears only when it is complete, so that a pass that
-    was killed goes on with the missing ones and ends with the same table. Rows keep the manifest's order.
-    Several processes of one training share the shards.
+    A shard appears only when it is complete, so that a pass that was killed goes on with the missing ones and
+    ends with the same table. Rows keep the manifest's order. Several processes of one training share the
+    shards.
 
     Args:
         manifest: The samples, with `weak_label`.
@@ -52,9 +56,9 @@ def predict_manifest(
             its status.
         transform: From decoded media to an input; all inputs of one shape.
         weak_vocabulary: The weak classes; default: the sorted names in the manifest (one more pass over it).
-        batch_size: Samples a batch.
+        batch_size: Samples a batch, at most.
         num_workers: Processes that read and decode; 0 does so in this one.
-        shard_batches: Batches a shard.
+        rows_per_shard: Rows a shard.
 
     Returns:
         The number of rows by status, those of earlier shards included.
@@ -63,9 +67,9 @@ def predict_manifest(
         TableError: The manifest has no `weak_label`, or `out` holds predictions of another teacher or
             vocabulary.
     """
-    if batch_size < 1 or shard_batches < 1:
+    if batch_size < 1 or rows_per_shard < 1:
         raise ConfigError(
-            f"batch_size is {batch_size} and shard_batches {shard_batches}; both must be at least 1"
+            f"batch_size is {batch_size} and rows_per_shard {rows_per_shard}; both must be at least 1"
         )
     manifest.require("weak_label")
     out = Path(out)
@@ -76,7 +80,6 @@ def predict_manifest(
         teacher_vocabulary=teacher.vocabulary,
         teacher_fingerprint=teacher.fingerprint,
     )
-    rows_per_shard = batch_size * shard_batches
     strings = {**metadata.to_strings(), "rows_per_shard": str(rows_per_shard)}
     for shard in sorted(out.glob("part-*.parquet")):
         _refuse_others(shard, strings, out)
@@ -88,7 +91,7 @@ def predict_manifest(
         partial(_pack, transform),
         missing,
         rows_per_shard=rows_per_shard,
-        rows_per_read=batch_size,
+        rows_per_read=ROWS_PER_READ,
         num_workers=num_workers,
     )
     for number, rows in shards:

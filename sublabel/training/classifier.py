@@ -73,6 +73,15 @@ def memory_format(inputs: Tensor) -> torch.memory_format:
     return {4: torch.channels_last, 5: torch.channels_last_3d}.get(inputs.ndim, torch.contiguous_format)
 
 
+def lay_out_channels_last(module: nn.Module) -> None:
+    """Put the weights of convolutions in the channels-last layout, in place."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
+        elif isinstance(part, nn.Conv3d):
+            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last_3d)
+
+
 def best_precision() -> str:
     """The precision that suits this machine: `bf16-mixed` only where the hardware multiplies in bfloat16.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from sublabel.media import DecodedMedia
 from sublabel.tables import Manifest, read_relabeled
 
 MEDIA_COLUMNS = ("sample_id", "uri", "image", "start", "end")
+# They wait for disks and networks more than they decode.
+CHECKING_THREADS = 8
 OTHER_COLUMNS = ("source_id", "weak_label", "label")
 
 
@@ -70,7 +73,7 @@ class MediaTable:
             manifest: The manifest.
             domain: Reads the media.
             spool: A file to stream the rows to and memory-map, for manifests with image bytes that exceed
-                memory.
+                memory. One that exists is taken as it is.
             cache_bytes: As for the class.
             decoded: As for the class; image bytes then stay in the manifest.
 
@@ -88,10 +91,11 @@ class MediaTable:
         if spool is None:
             rows = pa.Table.from_batches([first, *batches]).combine_chunks()
             return cls(rows, domain, cache_bytes=cache_bytes, decoded=decoded)
-        with write_atomically(spool) as sink, pa.ipc.new_file(sink, first.schema) as writer:
-            writer.write_batch(first)
-            for batch in batches:
-                writer.write_batch(batch)
+        if not Path(spool).exists():
+            with write_atomically(spool) as sink, pa.ipc.new_file(sink, first.schema) as writer:
+                writer.write_batch(first)
+                for batch in batches:
+                    writer.write_batch(batch)
         return cls(_mapped(Path(spool)), domain, cache_bytes=cache_bytes, spool=Path(spool))
 
     def __len__(self) -> int:
@@ -152,7 +156,7 @@ class MediaTable:
         cached = self._cache.get(index)
         if cached is not None:
             return cached
-        row = {name: self.rows[name][index].as_py() for name in self.rows.column_names}
+        row = self._row(index)
         if self.decoded is not None:
             return self.decoded.read(row)
         media = self.domain.read(row)
@@ -160,6 +164,24 @@ class MediaTable:
             self._cache[index] = media
             self._cached_bytes += media.nbytes
         return media
+
+    def failures(self) -> dict[str, str]:
+        """`sample_id` → reason of the rows that cannot be read, as `Domain.check` finds them."""
+
+        def reason(index: int) -> str | None:
+            try:
+                self.domain.check(self._row(index))
+            except MediaError as error:
+                return error.reason
+            return None
+
+        with ThreadPoolExecutor(CHECKING_THREADS) as pool:
+            reasons = list(pool.map(reason, range(len(self))))
+        ids = self.rows["sample_id"].to_pylist()
+        return {sample_id: why for sample_id, why in zip(ids, reasons, strict=True) if why is not None}
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return {name: self.rows[name][index].as_py() for name in self.rows.column_names}
 
 
 def _mapped(spool: Path) -> pa.Table:

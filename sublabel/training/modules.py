@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from sublabel.errors import ConfigError
-from sublabel.training.classifier import Classifier, memory_format
+from sublabel.training.classifier import Classifier, lay_out_channels_last, memory_format
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 Schedule = Literal["cosine", "one_cycle", "constant"]
@@ -139,13 +139,8 @@ class PretrainModule(L.LightningModule):
 
     def configure_model(self) -> None:
         """Lay the weights out before the strategy wraps the module."""
-        if not self.channels_last:
-            return
-        for module in self.classifier.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-            elif isinstance(module, nn.Conv3d):
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        if self.channels_last:
+            lay_out_channels_last(self.classifier)
 
     def _laid_out(self, inputs: Tensor) -> Tensor:
         return inputs.contiguous(memory_format=memory_format(inputs)) if self.channels_last else inputs

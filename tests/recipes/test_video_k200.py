@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -141,6 +144,30 @@ def test_the_preset_k200_is_the_papers_setting():
     assert longer[1][1].clip.seconds == data.clip.seconds
 
 
-def test_presets_that_need_data_say_so():
+def test_options_that_a_preset_does_not_use_are_refused(demo, tmp_path):
     with pytest.raises(ConfigError, match="the preset k200 needs --data"):
         main(["--preset", "k200"])
+    with pytest.raises(ConfigError, match="demo makes its own videos"):
+        main(["--data", str(tmp_path)])
+    manifest = str(demo[0] / "videos" / "manifest.parquet")
+    with pytest.raises(ConfigError, match="--exclude is for a folder"):
+        main([*K200, "--data", manifest, "--exclude", str(tmp_path / "names.txt")])
+
+
+def test_two_processes_share_the_pass_and_the_test(demo, tmp_path):
+    data = class_folders(demo, tmp_path / "data")
+    script = Path(__file__).parents[2] / "recipes" / "video_k200.py"
+    devices = ["--trainer", "{devices: 2, accelerator: cpu, strategy: ddp}", "--decode_once", "true"]
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, str(script), *K200, *QUICK, "--data", str(data), "--out", str(out), *devices],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stdout.count("matched control") == 1
+    stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    assert stored["test_samples"] == 6
+    # Six samples, three of each process: all others are no multiple of a sixth.
+    assert all(abs(6 * run["top1"] - round(6 * run["top1"])) < 1e-6 for run in stored["runs"])

@@ -59,7 +59,7 @@ def manifest(tmp_path, samples=50, broken=()):
 
 def predict(manifest, out, **options):
     domain = ImageDomain()
-    options = {"batch_size": 4, "shard_batches": 3, **options}
+    options = {"batch_size": 4, "rows_per_shard": 12, **options}
     return predict_manifest(
         manifest,
         options.pop("teacher", ModuleTeacher(Brightness(), VOCABULARY, top_k=2, device="cpu")),
@@ -177,7 +177,7 @@ def test_worker_processes_give_the_same_bytes(tmp_path):
             {"weak_vocabulary": sl.Vocabulary(["dark", "middle", "bright"])},
             "weak_fingerprint, weak_vocabulary",
         ),
-        ({"batch_size": 8}, "rows_per_shard"),
+        ({"rows_per_shard": 24}, "rows_per_shard"),
     ],
 )
 def test_predictions_of_another_pass_are_not_mixed(tmp_path, change, what):
@@ -199,3 +199,16 @@ def test_a_teacher_of_another_width_is_refused():
         teacher.predict(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(ConfigError, match="top_k is 0"):
         ModuleTeacher(Brightness(), VOCABULARY, top_k=0)
+
+
+def test_half_precision_multiplies_in_bfloat16():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    inputs = torch.randn(4, 3, 8, 8)
+    whole = ModuleTeacher(module, VOCABULARY, device="cpu")
+    half = ModuleTeacher(module, VOCABULARY, device="cpu", precision="bf16-mixed")
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        expected = module(inputs).float().softmax(-1).topk(3).values.numpy()
+    assert np.array_equal(half.predict(inputs).probabilities, expected)
+    assert not np.array_equal(whole.predict(inputs).probabilities, expected)
+    assert half.fingerprint != whole.fingerprint

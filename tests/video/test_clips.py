@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from sublabel.errors import MediaError, TableError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
+from sublabel_video import clips
 from sublabel_video.clips import ClipOptions, ClipSampling, cut_clips, sample_clips
-from sublabel_video.reading import read_clips
+from sublabel_video.reading import probe, read_clips
 from tests.video.broken import REASONS, make_broken, write_video
 
 CLIP = ClipOptions(frames=8, stride=8)
@@ -26,10 +27,30 @@ def test_a_clip_of_8_by_8_at_30_fps_lasts_64_thirtieths():
     assert ClipOptions(frames=4, stride=1, fps=29.97).step == Fraction(100, 2997)
 
 
-def test_options_out_of_range_are_refused():
-    for options in ({"frames": 0}, {"stride": -1}, {"fps": 0}, {"speed": 1}):
-        with pytest.raises(ValidationError):
-            ClipOptions(**options)
+def test_a_clip_may_be_given_by_its_length():
+    clip = ClipOptions(frames=10, stride=99, clip_seconds=2.5)
+    assert (clip.step, clip.seconds) == (Fraction(1, 4), Fraction(5, 2))
+
+
+def test_every_option_says_what_it_is_in_the_help():
+    for options in (ClipOptions, ClipSampling):
+        assert all(field.description for field in options.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"frames": 0}, {"stride": -1}, {"fps": 0}, {"speed": 1}),
+        *({"clip_seconds": 0}, {"clip_seconds": float("inf")}, {"clip_seconds": float("nan")}),
+        *({"fps": float("inf")}, {"fps": 1e5}, {"frames": 3000, "clip_seconds": 2}),
+    ],
+)
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ValidationError):
+        ClipOptions(**options)
+
+
+def test_an_unknown_mode_is_refused():
     with pytest.raises(ValidationError):
         ClipSampling(mode="dense")
 
@@ -87,6 +108,15 @@ def test_a_video_shorter_than_a_clip_gives_one_clip_of_all_of_it():
         assert sample_clips(Fraction(2), ClipSampling(mode=mode), CLIP, video_id="v") == [(0, 2)]
 
 
+@given(st.fractions(Fraction(0), CLIP.seconds + CLIP.step), st.sampled_from(["uniform", "random", "all"]))
+def test_a_video_of_less_than_a_step_more_than_a_clip_gives_one_clip_of_all_of_it(duration, mode):
+    clips = sample_clips(duration, ClipSampling(mode=mode, clips_per_video=5), CLIP, video_id="v")
+    if duration < CLIP.seconds + CLIP.step:
+        assert clips == [(0, duration)]
+    elif mode != "all":
+        assert len(clips) == 5
+
+
 def write_manifest(path, rows):
     columns = {name for row in rows for name in row}
     schema = pa.schema([field for field in MANIFEST_SCHEMA if field.name in columns])
@@ -120,7 +150,7 @@ def test_rows_of_the_weak_split_become_their_clips(tmp_path, broken):
     summary = cut_clips(manifest, out, SHORT_CLIP, ClipSampling(clips_per_video=3))
     rows = rows_of(out)
     assert [row["sample_id"] for row in rows] == [
-        *("a#000", "a#001", "a#002", "b", "c", "d#000", "d#001", "d#002", "e#000"),
+        *("a#000", "a#001", "a#002", "b", "c", "d#000", "d#001", "d#002", "e"),
     ]
     first, _, last = rows[:3]
     assert first["start"] == 0
@@ -174,3 +204,98 @@ def test_a_manifest_without_uris_is_refused(tmp_path):
     manifest = write_manifest(tmp_path / "m.parquet", [{"sample_id": "a", "image": b""}])
     with pytest.raises(TableError, match="uri"):
         cut_clips(manifest, tmp_path / "out.parquet", CLIP, ClipSampling())
+
+
+@pytest.mark.parametrize("mode", ["uniform", "random", "all"])
+def test_clips_are_not_cut_again(tmp_path, mode):
+    # At thirds of a second, so that spans are rounded to float64.
+    write_video(tmp_path / "v.mp4", range(130), options={"preset": "ultrafast"})
+    rows = [{"sample_id": f"v{index}", "uri": "v.mp4", "weak_label": "run"} for index in range(8)]
+    rows.append({"sample_id": "w", "uri": "v.mp4", "start": 0.1, "end": 4.3})
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    clip, sampling = ClipOptions(frames=3, stride=7), ClipSampling(mode=mode, clips_per_video=5)
+    first = cut_clips(manifest, tmp_path / "once.parquet", clip, sampling)
+    again = cut_clips(open_manifest(tmp_path / "once.parquet"), tmp_path / "twice.parquet", clip, sampling)
+    once = rows_of(tmp_path / "once.parquet")
+    assert rows_of(tmp_path / "twice.parquet") == once
+    assert len(once) == first.clips == again.clips > 40
+
+
+def test_a_video_that_is_one_clip_keeps_its_row(tmp_path):
+    path = write_video(tmp_path / "v.mp4", range(23), options={"preset": "ultrafast"})
+    manifest = write_manifest(tmp_path / "m.parquet", [{"sample_id": "a", "uri": path}])
+    cut_clips(manifest, tmp_path / "out.parquet", SHORT_CLIP, ClipSampling(mode="random"))
+    (row,) = rows_of(tmp_path / "out.parquet")
+    assert (row["sample_id"], row["start"], row["end"]) == ("a", None, None)
+    (strip,) = read_clips(path, [(row["start"], row["end"])], SHORT_CLIP)
+    assert len(strip) == SHORT_CLIP.frames
+
+
+def test_rows_whose_times_are_none_stay_whole_and_are_counted(tmp_path):
+    path = write_video(tmp_path / "v.mp4", range(60), options={"preset": "ultrafast"})
+    spans = [(float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0), (float("-inf"), None), (5.0, 6.0)]
+    rows = [
+        {"sample_id": str(index), "uri": path, "start": start, "end": end}
+        for index, (start, end) in enumerate(spans)
+    ]
+    out = tmp_path / "out.parquet"
+    summary = cut_clips(write_manifest(tmp_path / "m.parquet", rows), out, SHORT_CLIP, ClipSampling())
+    assert summary.unreadable == {"start or end is not a time": 3, "starts before the video": 1}
+    kept = [(row["sample_id"], row["start"], row["end"]) for row in rows_of(out)]
+    assert repr(kept) == repr([(str(index), *span) for index, span in enumerate(spans)])
+    strips = read_clips(path, spans, SHORT_CLIP)
+    assert [strip.reason for strip in strips[2:]] == [
+        "starts before the video",
+        "start or end is not a time",
+        "shorter than a clip",
+    ]
+
+
+@pytest.mark.parametrize("empty", [{}, {"image": None, "split": None}])
+def test_only_columns_that_hold_something_and_those_of_cutting_are_written(tmp_path, empty):
+    path = write_video(tmp_path / "v.mp4", range(60), options={"preset": "ultrafast"})
+    rows = [{"sample_id": "a", "uri": path, "label": "run", **empty}]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    cut_clips(manifest, tmp_path / "out.parquet", SHORT_CLIP, ClipSampling())
+    columns = open_manifest(tmp_path / "out.parquet").columns
+    assert columns == ("sample_id", "uri", "start", "end", "source_id", "label")
+
+
+def test_rows_of_no_split_are_cut(tmp_path):
+    path = write_video(tmp_path / "v.mp4", range(60), options={"preset": "ultrafast"})
+    rows = [{"sample_id": "a", "uri": path, "split": None}, {"sample_id": "b", "uri": path, "split": "weak"}]
+    sampling = ClipSampling(clips_per_video=3)
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    assert cut_clips(manifest, tmp_path / "out.parquet", SHORT_CLIP, sampling).clips == 6
+
+
+def test_what_was_cut_alike_is_kept_without_opening_a_video(tmp_path, broken, monkeypatch):
+    path = write_video(tmp_path / "v.mp4", range(60), options={"preset": "ultrafast"})
+    rows = [{"sample_id": "a", "uri": path}, {"sample_id": "b", "uri": broken["text"]}]
+    manifest, out = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out.parquet"
+    opened, sampling = [], ClipSampling()
+    monkeypatch.setattr(clips, "probe", lambda uri: opened.append(uri) or probe(uri))
+
+    def cut(manifest=manifest, clip=SHORT_CLIP, sampling=sampling):
+        opened.clear()
+        return cut_clips(manifest, out, clip, sampling)
+
+    first = cut()
+    assert len(opened) == 2
+    stamp = out.stat().st_mtime_ns, out.read_bytes()
+    again = cut()
+    assert not opened
+    assert (out.stat().st_mtime_ns, out.read_bytes()) == stamp
+    assert not first.kept
+    assert again.kept
+    assert (again.videos, again.clips, again.unreadable) == (2, 10, {REASONS["text"]: 1})
+    assert str(again) == f"{first} (kept from an earlier run)"
+    assert not cut(clip=ClipOptions(frames=4, stride=4)).kept
+    assert not cut(sampling=ClipSampling(clips_per_video=3)).kept
+    assert not cut(sampling=ClipSampling(clips_per_video=3, seed=1)).kept
+    changed = write_manifest(tmp_path / "m.parquet", [{**row, "weak_label": "run"} for row in rows])
+    assert not cut(changed).kept
+    assert cut(changed).kept
+    out.write_bytes(b"PAR1, cut off")
+    assert not cut(changed).kept
+    assert cut(changed).kept

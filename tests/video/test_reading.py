@@ -140,6 +140,90 @@ def test_a_clip_read_alone_is_the_same_as_among_others_and_in_any_order(videos, 
         assert torch.equal(strip, other)
 
 
+@pytest.fixture
+def eager(monkeypatch):
+    """Seek as soon as a third of a second can be skipped; count the parts that were read by themselves."""
+    landed = []
+    index_from = reading.index_packets_from
+
+    def spy(*arguments):
+        landed.append(index_from(*arguments))
+        return landed[-1]
+
+    monkeypatch.setattr(reading, "WORTH_A_SEEK", Fraction(1, 3))
+    monkeypatch.setattr(_index, "SEEK_MARGIN", Fraction(1, 5))
+    monkeypatch.setattr(reading, "index_packets_from", spy)
+    return landed
+
+
+@pytest.mark.parametrize("kept_bytes", [_index.KEPT_BYTES, 0])
+@pytest.mark.parametrize("name", [*VIDEOS, "edited.mp4"])
+def test_clips_that_are_read_by_themselves_after_a_seek_equal_those_of_a_full_decode(
+    videos, name, kept_bytes, eager, monkeypatch
+):
+    monkeypatch.setattr(_index, "KEPT_BYTES", kept_bytes)
+    spans = spans_of(videos[name], 100 if kept_bytes else 10, seed=2)
+    for span, wanted in zip(spans, expected(videos[name], [start for start, _ in spans]), strict=True):
+        (strip,) = read_clips(videos[name], [span], CLIP)
+        assert torch.equal(strip, wanted)
+    # Transport streams, AVI and raw streams are read from the beginning.
+    assert len(eager) > (len(spans) // 2 if name.endswith(("mp4", "mkv", "webm")) else -1)
+
+
+@pytest.mark.parametrize("name", [*VIDEOS, "edited.mp4"])
+def test_parts_of_a_video_that_lie_apart_are_the_same_together(videos, name, eager):
+    clip = ClipOptions(frames=2, stride=1)
+    last = decode_all(videos[name])[0][-1]
+    spans = [(last * i / 7, last * i / 7 + clip.seconds) for i in range(6)]
+    strips = read_clips(videos[name], [*spans, (last + 1, last + 3)], clip)
+    assert strips.pop().reason == "shorter than a clip"
+    for strip, wanted in zip(
+        strips, expected(videos[name], [start for start, _ in spans], clip), strict=True
+    ):
+        assert torch.equal(strip, wanted)
+    if name.endswith(("mp4", "mkv", "webm")):
+        assert len(eager) >= 2
+
+
+def test_a_clip_late_in_a_file_reads_little_of_it(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "v.mp4", range(3000), options={"preset": "ultrafast", "g": "30"})
+    read, whole_packets = [], _index.whole_packets
+
+    def counted(container, stream):
+        for packet in whole_packets(container, stream):
+            read.append(packet.pts * packet.time_base)
+            yield packet
+
+    monkeypatch.setattr(_index, "whole_packets", counted)
+    spans = [(start, start + CLIP.seconds) for start in (Fraction(50), Fraction(95))]
+    for asked, seconds in ((spans[1:], 4), (spans, 7), ([(0, 1), *spans], 7), ([(0, 1)], 2)):
+        read.clear()
+        strips = read_clips(path, asked, CLIP)
+        assert not any(isinstance(strip, MediaError) for strip in strips)
+        assert len(read) <= 30 * seconds
+    read.clear()
+    read_clips(path, [(start, start + 1) for start in range(0, 99, 10)], CLIP)
+    assert len(read) == len(set(read)) > 2700
+
+
+def test_a_file_that_misleads_after_a_seek_is_read_from_the_beginning(videos, eager, monkeypatch):
+    span = (Fraction(3), Fraction(3) + CLIP.seconds)
+    wanted = read_clips(videos["short_groups.mp4"], [span], CLIP)[0]
+    assert len(eager) == 1
+    read = _index._read_packets
+
+    def misled(container, stream, origin, last):
+        found = read(container, stream, origin, last)
+        if origin is not None:
+            # As if the keyframe before the span had not been found.
+            found.rows = [row for row in found.rows if row[0] > origin + last]
+        return found
+
+    monkeypatch.setattr(_index, "_read_packets", misled)
+    assert torch.equal(read_clips(videos["short_groups.mp4"], [span], CLIP)[0], wanted)
+    assert len(eager) == 1
+
+
 @pytest.mark.parametrize(
     "name", ["b_frames.mp4", "open_groups.mkv", "open_groups.ts", "mpeg2.ts", "edited.mp4"]
 )
@@ -207,6 +291,7 @@ def test_what_cannot_be_a_strip_says_why_and_leaves_the_others_alone(tmp_path):
     path = write_video(tmp_path / "v.mp4", range(60), options={"preset": "ultrafast"})
     clip = ClipOptions(frames=2, stride=6)
     spans = [(1.9, None), (0, 0.4), (3, 5), (1, 0.5), (float("nan"), 1), (0, 1.2)]
+    spans += [(0, float("inf")), (-1, 1), (-1e300, None), (-1e-5, 0.4)]
     results = read_clips(path, spans, clip, max_frames=5)
     reasons = [result.reason if isinstance(result, MediaError) else "ok" for result in results]
     assert reasons == [
@@ -216,7 +301,12 @@ def test_what_cannot_be_a_strip_says_why_and_leaves_the_others_alone(tmp_path):
         "shorter than a clip",
         "start or end is not a time",
         "longer than 5 sampled frames: cut it into clips",
+        "start or end is not a time",
+        "starts before the video",
+        "starts before the video",
+        "starts before the video",
     ]
+    assert torch.equal(*read_clips(path, [(0, 0.4), (-1e-7, 0.4)], clip))
 
 
 def test_each_kind_of_broken_file_has_its_reason(tmp_path):
@@ -234,12 +324,15 @@ def test_a_folder_is_no_video(tmp_path):
     assert error.reason.startswith("missing: ")
 
 
-def test_clips_before_the_cut_of_a_truncated_file_are_exact(tmp_path):
+@pytest.mark.parametrize("alone", [False, True])
+def test_clips_before_the_cut_of_a_truncated_file_are_exact(tmp_path, eager, alone):
     options = {"g": "30", "preset": "ultrafast"}
     whole = write_video(tmp_path / "w.mp4", range(300), options=options, muxer={"movflags": "faststart"})
     cut = make_broken(tmp_path)["truncated"]
     spans = [(start / 10, start / 10 + float(CLIP.seconds)) for start in range(0, 94, 2)]
-    results = read_clips(cut, spans, CLIP)
+    groups = [[span] for span in spans] if alone else [spans]
+    results = [result for group in groups for result in read_clips(cut, group, CLIP)]
+    assert bool(eager) == alone
     readable = [result for result in results if not isinstance(result, MediaError)]
     assert 15 < len(readable) < 30
     for strip, wanted in zip(readable, read_clips(whole, spans, CLIP), strict=False):
