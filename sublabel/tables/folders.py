@@ -52,15 +52,15 @@ def write_folder_manifest(path: str | Path, folder: str | Path, *, exclude: Coll
                 kept += rows.num_rows if split == "weak" else 0
                 ids = pc.binary_join_element_wise(split, rows["sample_id"], "/")
                 writer.write(rows.set_column(0, "sample_id", ids))
+        if excluded and left_out == 0:
+            raise TableError(
+                f"none of the {len(excluded)} names to exclude, such as {min(excluded)!r}, is that of a weak "
+                f"file in {folder}: expected file names, one each"
+            )
         if kept == 0:
             raise TableError(
                 f"all {left_out} weak samples of {folder} are excluded: nothing is left to pre-train on"
             )
-    if excluded and left_out == 0:
-        raise TableError(
-            f"none of the {len(excluded)} names to exclude, such as {min(excluded)!r}, is that of a weak file "
-            f"in {folder}: expected file names, one each"
-        )
     _log.info("%s: %d weak samples, %d excluded", path, kept, left_out)
     return left_out
 
