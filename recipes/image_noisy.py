@@ -13,23 +13,28 @@ All hyper-parameters are ours: the paper's are not published.
 
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jsonargparse import ArgumentParser
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from rich.console import Console
 
-from sublabel.errors import ConfigError, SublabelError
+from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.labels import RawSPL
-from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies, is_first_process
+from sublabel.study import (
+    Study,
+    StudyOptions,
+    TrainOptions,
+    default_strategies,
+    is_first_process,
+    parse_preset,
+    run_as_script,
+)
+from sublabel.tables import write_folder_manifest
 from sublabel_image import ImageDomain
-from sublabel_image.datasets import load_cifar10, load_digits, write_folder_manifest, write_manifest
+from sublabel_image.datasets import load_cifar10, load_digits, write_manifest
 from sublabel_image.pages import co_occurrence, page_queries, page_sources
 
 Preset = Literal["digits", "cifar10n", "cifar10_pages", "manifest", "folder"]
@@ -119,25 +124,10 @@ def make_manifest(preset: Preset, options: DataOptions, path: Path) -> Path:
     return path
 
 
-def parser(preset: Preset) -> ArgumentParser:
-    """All options, with the preset's defaults."""
-    options = ArgumentParser(description=str(__doc__).splitlines()[0])
-    options.add_argument("--config", action="config", help="YAML file with any of these options")
-    options.add_argument(
-        "--preset", type=Preset, default=preset, help="sets the defaults of all that follows"
-    )
-    for defaults in PRESETS[preset]:
-        options.add_class_arguments(type(defaults), as_group=True)
-        options.set_defaults(defaults.model_dump())
-    return options
-
-
 def parse(arguments: list[str] | None) -> tuple[Preset, StudyOptions, DataOptions]:
     """The preset gives the defaults, the command line and YAML files the rest."""
-    preset: Preset = parser("digits").parse_args(arguments).preset
-    values = parser(preset).parse_args(arguments).as_dict()
-    study, data = ({key: values[key] for key in type(options).model_fields} for options in PRESETS[preset])
-    return preset, StudyOptions(**study), DataOptions(**data)
+    preset, (study, data) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
+    return preset, study, data
 
 
 def main(arguments: list[str] | None = None) -> Comparison:
@@ -153,12 +143,4 @@ def main(arguments: list[str] | None = None) -> Comparison:
 
 
 if __name__ == "__main__":
-    level = logging.INFO if is_first_process() else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Lightning's own: it still calls what torch has renamed.
-    warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")
-    try:
-        main()
-    except SublabelError as error:
-        sys.exit(f"error: {error}")
+    run_as_script(main)

@@ -10,10 +10,10 @@ import torch
 
 import sublabel as sl
 from sublabel.errors import ConfigError, TableError
-from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies
+from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies, plan_study
 from sublabel.study.runner import Runner
 from sublabel.tables import read_relabeled
-from sublabel.training import load_model
+from sublabel.training import FinetuneModule, load_model
 from sublabel_image import ImageDomain
 from sublabel_image.pages import co_occurrence, image_bytes, page_queries
 
@@ -211,3 +211,148 @@ def test_several_jobs_do_not_take_all_devices(manifest, tmp_path, monkeypatch):
         study(manifest, tmp_path, jobs=jobs).runner.trainer()
     study(manifest, tmp_path, jobs=2, trainer={"devices": [3]}).runner.trainer()
     assert [options.get("devices") for options in asked] == [None, 1, [3]]
+
+
+def with_sources(manifest, path, each=3):
+    """The same samples, three of a source."""
+    table = pq.read_table(manifest)
+    sources = pa.array([f"page{row // each}" for row in range(len(table))])
+    pq.write_table(table.append_column("source_id", sources), path)
+    return path
+
+
+def test_the_curve_trains_on_more_and_more_of_the_same_samples(manifest, tmp_path):
+    chosen = {"weak-only": sl.WeakOnly(), "SPL-B": sl.SPLB(), "agreement": sl.AgreementFilter()}
+    source = with_sources(manifest, tmp_path / "m.parquet")
+    options = {"strategies": chosen, "curve": ("weak-only", "SPL-B"), "clips_per_video": (1, 2)}
+    comparison = study(source, tmp_path / "out", **options).run()
+    curve = {(run.row, run.clips_per_video): run for run in comparison.runs if run.clips_per_video}
+    assert set(curve) == {(row, clips) for row in ("weak-only", "SPL-B") for clips in (1, 2)}
+    assert [curve["weak-only", clips].pool for clips in (1, 2)] == [40, 80]
+    folders = [tmp_path / "out" / "seed0" / f"clips{clips}" / "spl_b" for clips in (1, 2)]
+    kept = [set(read_relabeled(folder / "relabeled.parquet").sample_ids.to_pylist()) for folder in folders]
+    assert kept[0] < kept[1]
+    table = pq.read_table(source).to_pylist()
+    page = {row["sample_id"]: row["source_id"] for row in table}
+    assert len({page[sample_id] for sample_id in kept[0]}) == len(kept[0])
+    headings, pools, *rows = comparison.curve()
+    assert headings == ("clips per video", "1", "2", "all")
+    assert pools == ("weak samples", "40", "80", "120")
+    assert [row[0] for row in rows] == ["weak-only", "SPL-B"]
+    assert "(" not in rows[0][1]
+    assert rows[1][1].endswith(")")
+    assert "Top-1 by clips per video" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_a_curve_needs_sources_and_known_strategies(manifest, tmp_path):
+    with pytest.raises(TableError, match="no column source_id"):
+        study(manifest, tmp_path / "out", clips_per_video=(1,))
+    with pytest.raises(ValueError, match="the curve names 'SPL'; there are weak-only"):
+        StudyOptions(**FAST, strategies={"weak-only": sl.WeakOnly()}, curve=("SPL",), clips_per_video=(1,))
+
+
+def test_media_that_are_decoded_once_change_nothing(finished, manifest, tmp_path):
+    chosen = {"weak-only": sl.WeakOnly(), "SPL-B": sl.SPLB()}
+    decoded = study(manifest, tmp_path, strategies=chosen, decode_once=True, jobs=2).run()
+    first = {run.row: run for run in finished[1].runs}
+    assert list(decoded.runs) == [first[run.row] for run in decoded.runs]
+    assert {path.parent.name for path in (tmp_path / "media").rglob("*.arrow")} == {
+        "weak", "target_train", "target_test",
+    }  # fmt: skip
+
+
+def test_an_unreadable_target_image_is_named_before_anything_is_trained(manifest, tmp_path):
+    table = pq.read_table(manifest)
+    images = table["image"].to_pylist()
+    images[130] = b"broken"
+    column = table.schema.get_field_index("image")
+    pq.write_table(table.set_column(column, "image", pa.array(images)), tmp_path / "m.parquet")
+    with pytest.raises(TableError, match="1 samples of target_train cannot be read .'s130': unreadable"):
+        study(tmp_path / "m.parquet", tmp_path / "out", decode_once=True).run()
+    assert not (tmp_path / "out" / "seed0").exists()
+
+
+def test_classes_whose_sides_matter_are_never_flipped(manifest, tmp_path, monkeypatch):
+    fit, asked = Runner.fit, []
+
+    def spy(self, module, media, labels, options, preprocessing, unflipped, folder):
+        asked.append((folder.name, sorted(unflipped)))
+        fit(self, module, media, labels, options, preprocessing, unflipped, folder)
+
+    monkeypatch.setattr(Runner, "fit", spy)
+    study(manifest, tmp_path, strategies={"raw SPL": sl.RawSPL()}, no_flip=("rows",)).run()
+    # The target classes are columns, plain, rows; any cell that has "rows" on one side is left as it is.
+    assert asked[0] == ("teacher", [2])
+    space = read_relabeled(tmp_path / "seed0" / "raw_spl" / "relabeled.parquet").space
+    expected = [label for label, name in enumerate(space.names) if "rows" in name]
+    assert asked[1] == ("pretrained", expected)
+    assert 0 < len(expected) < len(space.names)
+    with pytest.raises(ConfigError, match="no_flip names 'row', which is neither"):
+        study(manifest, tmp_path / "other", no_flip=("row",))
+
+
+def test_a_class_that_is_tested_but_not_trained_is_refused(manifest, tmp_path):
+    table = pq.read_table(manifest)
+    rows = [row for row in table.to_pylist() if (row["split"], row["label"]) != ("target_train", "rows")]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "m.parquet")
+    with pytest.raises(TableError, match="target_test has the class 'rows', and target_train has not"):
+        study(tmp_path / "m.parquet", tmp_path / "out")
+
+
+def test_another_domain_is_not_mixed_into_the_folder(finished, manifest):
+    with pytest.raises(ConfigError, match="another domain"):
+        Study(manifest, ImageDomain(16), StudyOptions(**FAST), finished[0])
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(manifest, tmp_path, monkeypatch):
+    step, seen = FinetuneModule.on_train_epoch_end, []
+
+    def stop_after_two(self):
+        seen.append(self.current_epoch)
+        if len(seen) == 3:
+            raise RuntimeError("power cut")
+        step(self)
+
+    monkeypatch.setattr(FinetuneModule, "on_train_epoch_end", stop_after_two)
+    options = {"strategies": {"weak-only": sl.WeakOnly()}, "checkpoints": True}
+    with pytest.raises(RuntimeError, match="power cut"):
+        study(manifest, tmp_path, **options).run_teacher(0)
+    assert (tmp_path / "seed0" / "teacher" / "last.ckpt").exists()
+    study(manifest, tmp_path, **options).run_teacher(0)
+    assert seen == [0, 1, 2, 2, 3]
+    assert not (tmp_path / "seed0" / "teacher" / "last.ckpt").exists()
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, manifest, tmp_path):
+    plan = plan_study(study(manifest, tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+    assert [(split.name, split.samples) for split in plan.splits] == [
+        ("weak", 120), ("target_train", 40), ("target_test", 40),
+    ]  # fmt: skip
+    assert plan.splits[2].input_shape == (3, 8, 8)
+    assert not any(stage.done for stage in plan.stages)
+    pretraining = next(stage for stage in plan.stages if stage.name == "seed0/raw_spl/pretrained")
+    assert (pretraining.samples, pretraining.epochs, pretraining.steps) == (120, 1, 7)
+    assert "3 weak classes × 3 target classes; 3 weak classes agree" in plan.vocabularies
+    ended = plan_study(study(manifest, finished[0]))
+    assert all(stage.done for stage in ended.stages if not stage.name.startswith("tests"))
+
+
+def test_a_dry_run_counts_files_that_are_missing(manifest, tmp_path):
+    table = pq.read_table(manifest)
+    for number, image in enumerate(table["image"].to_pylist()):
+        if number not in (7, 150):
+            (tmp_path / f"{number}.png").write_bytes(image)
+    uris = pa.array([f"{number}.png" for number in range(len(table))])
+    pq.write_table(table.drop_columns(["image"]).append_column("uri", uris), tmp_path / "m.parquet")
+    plan = plan_study(study(tmp_path / "m.parquet", tmp_path / "out"))
+    assert plan.missing == (str(tmp_path / "7.png"), str(tmp_path / "150.png"))
+
+
+def test_a_strategy_that_drops_everything_is_refused_before_pretraining(manifest, tmp_path, monkeypatch):
+    fit, calls = Runner.fit, []
+    monkeypatch.setattr(Runner, "fit", lambda *arguments: (calls.append(arguments[-1].name), fit(*arguments)))
+    chosen = {"weak-only": sl.WeakOnly(), "all rare": sl.RawSPL(min_count=1000, rare="drop")}
+    with pytest.raises(ConfigError, match="'all rare' drops all 120 weak samples.*sublabel inspect"):
+        study(manifest, tmp_path, strategies=chosen).run()
+    assert calls == ["teacher"]

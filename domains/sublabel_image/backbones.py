@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -37,7 +37,7 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
     Args:
         name: Any name of `timm.list_models()`, with or without a pretrained tag, or `small_resnet7`.
         pretrained: Load timm's published weights (downloads them from the hub on first use).
-        weights: A local weights file for that model instead.
+        weights: A local weights file for that model instead, its classifier included.
 
     Returns:
         A module from (B, 3, H, W) float to (B, D) features, with `num_features` = D.
@@ -50,22 +50,27 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
         similar = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
         hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
         raise ConfigError(f"timm has no model {name!r}{hint} (`timm.list_models()` names them all)")
-    options: dict[str, Any] = {}
-    if weights is not None:
-        if not Path(weights).is_file():
-            raise ArtifactError(f"there is no weights file {weights}")
-        pretrained, options = True, {"pretrained_cfg_overlay": {"file": str(weights)}}
-    try:
-        backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
-    except (RuntimeError, KeyError) as error:
-        if weights is None:
-            raise
-        first = " ".join(str(error).split())[:200]
-        raise ArtifactError(f"{weights} does not fit timm's {name}: {first}") from error
+    if weights is None:
+        backbone: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    else:
+        backbone = _load_weights(name, Path(weights))
     # Some models widen their features in a layer before the classifier; the head must match what forward
     # returns.
     backbone.num_features = getattr(backbone, "head_hidden_size", backbone.num_features)
     return backbone
+
+
+def _load_weights(name: str, weights: Path) -> nn.Module:
+    if not weights.is_file():
+        raise ArtifactError(f"there is no weights file {weights}")
+    try:
+        # Without a classifier timm would let weights of any other network pass unused.
+        network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(weights)})
+    except (RuntimeError, KeyError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{weights} does not fit timm's {name}: {first}") from error
+    cast(Any, network).reset_classifier(0)
+    return network
 
 
 class SmallResNet(nn.Module):

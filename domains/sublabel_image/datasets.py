@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sublabel.errors import ConfigError, TableError
 from sublabel.labels import Vocabulary
-from sublabel.tables import MANIFEST_SCHEMA, TableWriter, iter_batches, open_manifest
+from sublabel.tables import MANIFEST_SCHEMA, TableWriter, iter_batches
 from sublabel.tables.io import parquet_schema
 from sublabel_image.pages import image_bytes
 
@@ -148,20 +147,3 @@ def write_manifest(
         writer.write(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
     right = (weak_labels == labels)[~clean].mean()
     _log.info("%d clean images, %d weak ones (%.0f%% right)", clean.sum(), (~clean).sum(), 100 * right)
-
-
-def write_folder_manifest(path: str | Path, folder: str | Path) -> None:
-    """Write the manifest of a study from `FOLDER/{weak,target_train,target_test}/CLASS/*`.
-
-    Args:
-        path: The Parquet file to write.
-        folder: Holds a folder for each split, with a folder for each class; ids are `SPLIT/CLASS/FILE`.
-
-    Raises:
-        TableError: A split has no images.
-    """
-    with TableWriter(path, MANIFEST_SCHEMA) as writer:
-        for split, column in (("weak", "weak_label"), ("target_train", "label"), ("target_test", "label")):
-            for batch in open_manifest(Path(folder) / split, split=split, label_column=column).batches():
-                ids = pc.binary_join_element_wise(split, batch["sample_id"], "/")
-                writer.write(batch.set_column(0, "sample_id", ids))

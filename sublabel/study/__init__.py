@@ -11,6 +11,7 @@ from sublabel.study.options import (  # noqa: E402
     default_strategies,
 )
 from sublabel.study.plan import StudyPlan, plan_study  # noqa: E402
+from sublabel.study.recipe import parse_preset, run_as_script  # noqa: E402
 from sublabel.study.study import Study, is_first_process  # noqa: E402
 
 __all__ = [
@@ -21,5 +22,7 @@ __all__ = [
     "TrainOptions",
     "default_strategies",
     "is_first_process",
+    "parse_preset",
     "plan_study",
+    "run_as_script",
 ]

@@ -38,7 +38,14 @@ from sublabel.labels import LabelSpace, Vocabulary
 from sublabel.media import DecodedMedia, decode_manifest
 from sublabel.study.options import BASELINE, StudyOptions
 from sublabel.study.runner import Runner
-from sublabel.tables import open_manifest, read_relabeled, relabel_table, select_predictions, source_ranks
+from sublabel.tables import (
+    Relabeled,
+    open_manifest,
+    read_relabeled,
+    relabel_table,
+    select_predictions,
+    source_ranks,
+)
 from sublabel.teacher import ModuleTeacher, predict_manifest
 from sublabel.training import FinetuneModule, MediaTable, PretrainModule, load_model, warm_start
 
@@ -99,6 +106,9 @@ class Study:
         with job_map(self.options.jobs) as run_all:
             # A single teacher has all the cores.
             runs = list((run_all if len(seeds) > 1 else map)(self.run_teacher, seeds))
+            for arguments in self.strategy_runs():
+                # What leaves nothing to train on must not wait until its turn comes.
+                self.relabel(*arguments)
             runs += run_all(self.run_strategy, *zip(*self.strategy_runs(), strict=True))
         comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=len(media["target_test"]))
         _write_json(self.out / "comparison.json", comparison.to_dict())
@@ -137,26 +147,15 @@ class Study:
         return metrics
 
     def run_strategy(self, seed: int, name: str, clips_per_video: int | None = None) -> RunMetrics:
-        """Relabel what the teacher saw, pre-train, fine-tune and test with one strategy.
+        """Pre-train on the labels of one strategy, fine-tune and test.
 
         Args:
             seed: Of the teacher and of all training.
             name: Of the strategy in the options.
             clips_per_video: Use so many samples of each source at most; None uses all.
         """
-        strategy = self.options.strategies[name]
         folder = self.folder(seed, clips_per_video) / slug(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        relabeled = folder / "relabeled.parquet"
-        if not relabeled.exists():
-            predictions = self._predictions(seed, clips_per_video)
-            relabel_table(predictions, relabeled, strategy, alignment=self.options.alignment)
-        sample_ids, labels, space = read_relabeled(relabeled)
-        if space.strategy != strategy.model_dump(mode="json"):
-            raise ConfigError(
-                f"{relabeled} was made by {space.strategy}, and {name!r} is now {strategy!r}: choose "
-                f"another folder, or delete {folder}"
-            )
+        sample_ids, labels, space = self.relabel(seed, name, clips_per_video)
         labels = self._media["weak"].join(sample_ids, labels, subset=clips_per_video is not None)
         self._pretrain(folder / "pretrained", labels, space, seed)
         metrics = self._finetune(folder / "finetuned", name, seed, pretrained=folder / "pretrained")
@@ -168,6 +167,31 @@ class Study:
                 "clips_per_video": clips_per_video,
             }
         )
+
+    def relabel(self, seed: int, name: str, clips_per_video: int | None = None) -> Relabeled:
+        """Relabel what the teacher saw with one strategy, or read what was relabeled.
+
+        Raises:
+            ConfigError: The strategy drops every sample, or the folder holds labels of other options of it.
+        """
+        strategy = self.options.strategies[name]
+        path = self.folder(seed, clips_per_video) / slug(name) / "relabeled.parquet"
+        if not path.exists():
+            predictions = self._predictions(seed, clips_per_video)
+            relabel_table(predictions, path, strategy, alignment=self.options.alignment)
+        table = read_relabeled(path)
+        if table.space.strategy != strategy.model_dump(mode="json"):
+            raise ConfigError(
+                f"{path} was made by {table.space.strategy}, and {name!r} is now {strategy!r}: choose "
+                f"another folder, or delete {path.parent}"
+            )
+        if table.space.num_classes == 0:
+            raise ConfigError(
+                f"{name!r} drops all {len(table.labels)} weak samples, so there is nothing to pre-train on: "
+                f"`sublabel inspect {self.folder(seed)}/predictions` shows what the teacher said of them; "
+                "train it longer, or leave this strategy out"
+            )
+        return table
 
     def folder(self, seed: int, clips_per_video: int | None = None) -> Path:
         """Where the artefacts of a seed lie, or those of a point of its curve."""

@@ -1,6 +1,7 @@
 """The three tables in Parquet, read and written in streams: manifest, predictions, relabeled."""
 
 from sublabel.tables._decode import PREDICTIONS_SCHEMA
+from sublabel.tables.folders import write_folder_manifest
 from sublabel.tables.io import TableWriter, iter_batches, read_metadata, versions
 from sublabel.tables.manifest import MANIFEST_SCHEMA, SPLITS, Manifest, open_manifest, source_ranks
 from sublabel.tables.predictions import (
@@ -43,4 +44,5 @@ __all__ = [
     "select_predictions",
     "source_ranks",
     "versions",
+    "write_folder_manifest",
 ]

@@ -1,4 +1,4 @@
-"""Text files and image folders as streams of record batches; the manifest knows what their columns mean."""
+"""Text files and media folders as streams of record batches; the manifest knows what their columns mean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,24 @@ import pyarrow.csv
 from sublabel.errors import TableError
 from sublabel.tables.io import Location, is_remote, open_binary
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+MEDIA_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+    | {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".flv",
+        ".wmv",
+        ".3gp",
+        ".ogv",
+    }
+)
 # Arrow reads tens of blocks ahead, and the longest CSV record must fit into one.
 BLOCK_BYTES = 1 << 20
 
@@ -75,24 +92,24 @@ def read_json_lines(
         )
 
 
-def image_folder_schema(label_column: str, split: str | None) -> pa.Schema:
-    """The columns of an image folder."""
+def media_folder_schema(label_column: str, split: str | None) -> pa.Schema:
+    """The columns of a media folder."""
     names = ["sample_id", "uri", label_column, *(["split"] if split else [])]
     return pa.schema([(name, pa.string()) for name in names])
 
 
-def read_image_folder(
+def read_media_folder(
     root: Path, schema: pa.Schema, split: str | None, columns: Sequence[str] | None, rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """Stream the images below class folders, in the order of their paths."""
+    """Stream the images or videos below class folders, in the order of their paths."""
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-    images = image_paths(root)
-    while chunk := list(islice(images, rows)):
-        relative = [image.relative_to(root) for image in chunk]
+    paths = media_paths(root)
+    while chunk := list(islice(paths, rows)):
+        relative = [path.relative_to(root) for path in chunk]
         classes = [path.parts[0] for path in relative]
         values: dict[str, list[Any]] = {
             "sample_id": [path.as_posix() for path in relative],
-            "uri": [str(image.absolute()) for image in chunk],
+            "uri": [str(path.absolute()) for path in chunk],
             "weak_label": classes,
             "label": classes,
             "split": [split] * len(chunk),
@@ -100,13 +117,13 @@ def read_image_folder(
         yield pa.RecordBatch.from_arrays([pa.array(values[name]) for name in wanted.names], schema=wanted)
 
 
-def image_paths(root: Path) -> Iterator[Path]:
-    """Images in the class folders of a root, sorted; what is hidden (leading dot) is not looked at."""
+def media_paths(root: Path) -> Iterator[Path]:
+    """Images and videos in class folders, sorted; what is hidden (leading dot) is not looked at."""
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
         yield from sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES
+            if path.suffix.lower() in MEDIA_SUFFIXES
             and not any(part.startswith(".") for part in path.relative_to(root).parts)
         )
 

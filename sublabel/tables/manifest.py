@@ -20,14 +20,14 @@ from sublabel.errors import TableError
 from sublabel.labels import Vocabulary
 from sublabel.labels._hashing import uniform_from_ids
 from sublabel.tables._readers import (
-    IMAGE_SUFFIXES,
+    MEDIA_SUFFIXES,
     csv_schema,
-    image_folder_schema,
-    image_paths,
     json_lines_schema,
+    media_folder_schema,
+    media_paths,
     read_csv,
-    read_image_folder,
     read_json_lines,
+    read_media_folder,
 )
 from sublabel.tables.io import Location, is_remote, iter_batches, parquet_schema
 
@@ -50,7 +50,7 @@ MANIFEST_SCHEMA = pa.schema(
 TEXT_TYPES = {field.name: field.type for field in MANIFEST_SCHEMA if field.name != "image"}
 HINTS = {
     "weak_label": "; or make it with a WeakLabelSource and apply_source",
-    "split": "; or, for an image folder, open it with split=",
+    "split": "; or, for a media folder, open it with split=",
 }
 ABSOLUTE_URI = r"^(/|\\|[A-Za-z]:[\\/])|://"
 
@@ -271,14 +271,14 @@ class Manifest:
 def open_manifest(
     source: Location, *, split: str | None = None, label_column: str = "weak_label"
 ) -> Manifest:
-    r"""Open a manifest: Parquet (a file or a folder of shards), CSV, JSON Lines, or a folder of images.
+    r"""Open a manifest: Parquet (a file or a folder of shards), CSV, JSON Lines, or a folder of media.
 
     Args:
-        source: The file or folder, or the URL of a file (`s3://…`, whatever fsspec opens). An image folder
+        source: The file or folder, or the URL of a file (`s3://…`, whatever fsspec opens). A media folder
             has one folder for each class, whose name becomes the label, and the path below the root becomes
-            the `sample_id`; hidden files and folders are left out. Open `SPLIT/CLASS/IMAGE` folder by folder.
-        split: For an image folder: the split of all its images.
-        label_column: For an image folder: whether the folder names are `weak_label` or clean (`label`).
+            the `sample_id`; hidden files and folders are left out. Open `SPLIT/CLASS/FILE` folder by folder.
+        split: For a media folder: the split of all its files.
+        label_column: For a media folder: whether the folder names are `weak_label` or clean (`label`).
 
     Raises:
         TableError: There is no such file, it is of no known format, is damaged, or lacks `sample_id`.
@@ -297,10 +297,10 @@ def open_manifest(
     is_folder = isinstance(path, Path) and path.is_dir()
     suffix = Path(source).suffix.lower()
     if isinstance(path, Path) and is_folder and not any(path.glob("*.parquet")):
-        return _open_image_folder(path, split, label_column)
+        return _open_media_folder(path, split, label_column)
     if split is not None or label_column != "weak_label":
         raise TableError(
-            f"{path} is a table, and `split` and `label_column` are for image folders: its own columns say "
+            f"{path} is a table, and `split` and `label_column` are for media folders: its own columns say "
             "so; to read one split, use open_manifest(...).filter(split=...)"
         )
     read: BatchReader
@@ -315,7 +315,7 @@ def open_manifest(
         read = partial(read_json_lines, path, schema)
     else:
         raise TableError(
-            f"{path} is not a manifest: expected .parquet, .csv, .jsonl, a folder of shards or of images"
+            f"{path} is not a manifest: expected .parquet, .csv, .jsonl, a folder of shards or of media"
         )
     if "sample_id" not in schema.names:
         raise TableError(
@@ -331,18 +331,18 @@ def _base(path: Location, is_folder: bool) -> str:
     return str((path if is_folder else path.parent).absolute())
 
 
-def _open_image_folder(root: Path, split: str | None, label_column: str) -> Manifest:
+def _open_media_folder(root: Path, split: str | None, label_column: str) -> Manifest:
     if label_column not in ("weak_label", "label"):
         raise TableError(f"label_column is {label_column!r}; the folder names are either weak_label or label")
     if split is not None and split not in SPLITS:
         raise TableError(f"{split!r} is not a split; there are {', '.join(SPLITS)}")
-    if next(image_paths(root), None) is None:
+    if next(media_paths(root), None) is None:
         raise TableError(
-            f"the folder {root} holds no images in class folders (ROOT/CLASS/*.jpg, …; known endings: "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}), and no *.parquet shards either"
+            f"the folder {root} holds no images or videos in class folders (ROOT/CLASS/*.jpg, …; known "
+            f"endings: {', '.join(sorted(MEDIA_SUFFIXES))}), and no *.parquet shards either"
         )
-    schema = image_folder_schema(label_column, split)
-    return Manifest(str(root), schema, None, partial(read_image_folder, root, schema, split))
+    schema = media_folder_schema(label_column, split)
+    return Manifest(str(root), schema, None, partial(read_media_folder, root, schema, split))
 
 
 def _hash_ids(ids: pa.Array) -> np.ndarray:
@@ -364,7 +364,7 @@ def source_ranks(source_ids: pa.ChunkedArray, sample_ids: pa.ChunkedArray) -> np
 
     Example:
         >>> source_ranks(pa.chunked_array([["v", "w", "v"]]), pa.chunked_array([["v#0", "w#0", "v#1"]]))
-        array([0, 0, 1])
+        array([1, 0, 0])
     """
     ids = sample_ids.to_numpy().astype(np.str_)
     sources = np.where(source_ids.is_null(), ids, pc.fill_null(source_ids, "").to_numpy().astype(np.str_))

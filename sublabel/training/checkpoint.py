@@ -118,7 +118,7 @@ def load_model(folder: str | Path, *, domain: Domain | None = None) -> LoadedMod
         ConfigError: The card's domain is not installed.
     """
     card = read_card(folder)
-    state = _load_weights(Path(folder) / WEIGHTS_FILE, card.fingerprints.get("weights"))
+    state = load_weights(Path(folder) / WEIGHTS_FILE, card.fingerprints.get("weights"))
     backbone = (domain or load_domain(card.domain)).create_backbone(card.backbone)
     classifier = Classifier(
         backbone, len(card.classes), mean=card.preprocessing.mean, std=card.preprocessing.std
@@ -187,9 +187,9 @@ def warm_start(
     else:
         path = Path(weights)
         state = (
-            _load_weights(path / WEIGHTS_FILE, read_card(path).fingerprints.get("weights"))
+            load_weights(path / WEIGHTS_FILE, read_card(path).fingerprints.get("weights"))
             if path.is_dir()
-            else (_load_weights(path, None))
+            else (load_weights(path))
         )
     prefixed = any(name.startswith("backbone.") for name in state)
     dropped = tuple(sorted(name for name in state if name.startswith("head."))) if prefixed else ()
@@ -222,7 +222,16 @@ def _load_matching(
     )
 
 
-def _load_weights(path: Path, expected_sha256: str | None) -> dict[str, Tensor]:
+def load_weights(path: Path, expected_sha256: str | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file.
+
+    Args:
+        path: The file.
+        expected_sha256: Refuse a file with another hash; None takes any.
+
+    Raises:
+        ArtifactError: The file is missing, damaged or another one.
+    """
     try:
         if expected_sha256 is not None and (got := _sha256(path)) != expected_sha256:
             raise ArtifactError(

@@ -233,9 +233,9 @@ def test_the_uris_of_an_image_folder_hold_from_anywhere(tmp_path, monkeypatch):
 
 def test_options_of_image_folders_are_refused_for_tables(tmp_path):
     path = write(tmp_path / "m.csv")
-    with pytest.raises(sl.TableError, match="for image folders.*filter"):
+    with pytest.raises(sl.TableError, match="for media folders.*filter"):
         open_manifest(path, split="weak")
-    with pytest.raises(sl.TableError, match="for image folders"):
+    with pytest.raises(sl.TableError, match="for media folders"):
         open_manifest(path, label_column="label")
 
 
@@ -278,7 +278,7 @@ def test_a_missing_file_is_named(name, tmp_path):
 
 
 def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(sl.TableError, match="holds no images in class folders"):
+    with pytest.raises(sl.TableError, match="holds no images or videos in class folders"):
         open_manifest(tmp_path)
 
 

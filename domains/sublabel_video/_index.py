@@ -1,0 +1,241 @@
+"""The packets of a video by their timestamps, and the decoding of no more of them than some frames need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor, lcm
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from sublabel.errors import MediaError
+from sublabel_video._media import (
+    HEADER_SLACK,
+    NO_FRAMES,
+    TRUNCATED,
+    CutOffError,
+    frame_ticks,
+    header_duration,
+    time_base,
+    whole_packets,
+)
+
+# Seconds; a time that went through float64 must not fall to the frame before.
+TOLERANCE = Fraction(1, 1_000_000)
+# Packets up to this size in all are kept from the indexing, so that small files are read once.
+KEPT_BYTES = 64 << 20
+# Matroska gives the first packets no decoding time.
+UNKNOWN = -(1 << 62)
+# Decoders whose non-reference frames leave no trace in later ones. In HEVC they may still serve higher
+# temporal layers, and in VP9 they may carry on the entropy coder's state.
+SKIPS_NON_REFERENCE = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
+
+
+class NoIndexError(Exception):
+    """The packets do not tell which of them a frame needs: decode the video from end to end."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Times of a video in ticks after its first displayed frame."""
+
+    time_base: Fraction
+    """Seconds a tick."""
+    end: int | None = None
+    """When the last frame goes off; None while it is not known, and then it is after all that is asked."""
+    failure: str | None = None
+    """Why the frames end where they do, if they should not."""
+
+    def ticks(self, begin: Fraction, step: Fraction, count: int) -> list[int]:
+        """The last ticks at or before the times begin, begin + step, … in seconds."""
+        first, stride = (begin + TOLERANCE) / self.time_base, step / self.time_base
+        scale = lcm(first.denominator, stride.denominator)
+        first_scaled, stride_scaled = int(first * scale), int(stride * scale)
+        return [(first_scaled + i * stride_scaled) // scale for i in range(count)]
+
+    def shown(self, ticks: Iterable[int]) -> list[int]:
+        """Those ticks at which the video is still on."""
+        return [tick for tick in ticks if self.end is None or tick < self.end]
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """Packets in decoding order; times are the file's own ticks."""
+
+    pts: np.ndarray
+    dts: np.ndarray
+    """Or UNKNOWN."""
+    is_keyframe: np.ndarray
+    is_shown: np.ndarray
+    """False where an edit list hides the frame."""
+    packets: list[Packet[VideoStream]] | None
+    """None where they are too big to be kept."""
+    timeline: Timeline
+
+    def at(self, ticks: Collection[int]) -> np.ndarray:
+        """The packets whose frames are on display at these ticks after the first one."""
+        shown = np.flatnonzero(self.is_shown)
+        shown = shown[np.argsort(self.pts[shown])]
+        times = self.pts[shown] - self.pts[shown[0]]
+        positions = np.searchsorted(times, np.asarray(ticks, dtype=np.int64), side="right") - 1
+        return shown[np.maximum(positions, 0)]
+
+    def runs(self, needed: np.ndarray) -> list[tuple[int, int]]:
+        """Ranges of packets to decode for some frames, each from a keyframe, without those between them.
+
+        A frame that is displayed before the keyframe that it follows needs the keyframe before that one.
+        """
+        keyframes = np.flatnonzero(self.is_keyframe)
+        runs: list[tuple[int, int]] = []
+        starts = []
+        for position in needed.tolist():
+            nearest = int(np.searchsorted(keyframes, position, side="right")) - 1
+            while nearest > 0 and self.pts[keyframes[nearest]] > self.pts[position]:
+                nearest -= 1
+            starts.append(int(keyframes[nearest]))
+        for start, position in sorted(zip(starts, needed.tolist(), strict=True)):
+            if runs and start <= runs[-1][1]:
+                runs[-1] = (runs[-1][0], max(runs[-1][1], position + 1))
+            else:
+                runs.append((start, position + 1))
+        return runs
+
+
+def index_packets(container: InputContainer, stream: VideoStream, until: Fraction | None) -> PacketIndex:
+    """Read the packets of a stream without decoding them.
+
+    Args:
+        container: A file that was just opened.
+        stream: Its video stream.
+        until: Stop behind this time (seconds after the first frame); None reads all.
+
+    Raises:
+        NoIndexError: Timestamps are missing or out of order.
+        MediaError: There is no packet.
+    """
+    base, promised = time_base(stream), header_duration(container, stream)
+    last = None if until is None else floor((until + TOLERANCE) / base)
+    packets: list[Packet[VideoStream]] = []
+    rows: list[tuple[int, int, bool, bool, int]] = []
+    origin, size, is_complete, is_cut = None, 0, True, False
+    try:
+        for packet in whole_packets(container, stream):
+            start, is_shown = packet.pts, not packet.is_discard
+            decoded_at = UNKNOWN if packet.dts is None else packet.dts
+            if start is None:
+                raise NoIndexError
+            rows.append((start, decoded_at, packet.is_keyframe, is_shown, packet.duration or 0))
+            size += packet.size
+            packets.append(packet)
+            if size > KEPT_BYTES:
+                packets.clear()
+            if is_shown:
+                origin = start if origin is None else origin
+                if last is not None and decoded_at > origin + last:
+                    is_complete = False
+                    break
+    except CutOffError:
+        is_cut = True
+    if not rows:
+        raise MediaError(TRUNCATED if is_cut or promised else NO_FRAMES)
+    pts, dts, keyframes, shown, durations = (np.asarray(column) for column in zip(*rows, strict=True))
+    if not _is_orderly(pts, dts, keyframes, shown):
+        raise NoIndexError
+    timeline = Timeline(base)
+    if is_complete:
+        final = np.argmax(np.where(shown, pts, pts.min() - 1))
+        end = int(pts[final] + (durations[final] or frame_ticks(stream)) - pts[shown].min())
+        lacks = promised is not None and promised - end * base > HEADER_SLACK
+        timeline = Timeline(base, end, TRUNCATED if is_cut or lacks else None)
+    return PacketIndex(pts, dts, keyframes, shown, packets if size <= KEPT_BYTES else None, timeline)
+
+
+def _is_orderly(pts: np.ndarray, dts: np.ndarray, keyframes: np.ndarray, shown: np.ndarray) -> bool:
+    known = dts[dts != UNKNOWN]
+    return bool(
+        keyframes[0]
+        and shown.any()
+        and 2 * len(known) > len(dts)
+        and (np.diff(known) > 0).all()
+        and len(np.unique(pts)) == len(pts)
+        # Otherwise the first frames need a keyframe that is not there.
+        and pts[shown].min() >= pts[0]
+    )
+
+
+def decode(
+    container: InputContainer,
+    stream: VideoStream,
+    index: PacketIndex,
+    needed: np.ndarray,
+    take: Callable[[int, VideoFrame], None],
+) -> None:
+    """Decode the frames of some packets, bit for bit as a full pass would, and little else.
+
+    Packets between the needed groups of pictures are left out; within a group the decoder stops after the
+    last needed frame and drops non-reference frames that are not needed.
+
+    Args:
+        container: Where the packets come from, once more if the index did not keep them.
+        stream: Its video stream.
+        index: Its packets.
+        needed: Positions in the index, sorted.
+        take: Called with the timestamp and frame of each needed packet.
+
+    Raises:
+        NoIndexError: A frame did not come out: the index misled.
+    """
+    context = stream.codec_context
+    skips = context.name in SKIPS_NON_REFERENCE
+    positions = set(needed.tolist())
+    missing = set(index.pts[needed].tolist())
+
+    def receive(frames: list[VideoFrame]) -> None:
+        for frame in frames:
+            pts = frame.pts
+            if pts is not None and pts in missing:
+                missing.remove(pts)
+                take(pts, frame)
+
+    skipping = "DEFAULT"
+    try:
+        for start, stop in index.runs(needed):
+            for position, packet in enumerate(_packets(container, stream, index, start, stop), start):
+                wanted = "NONREF" if skips and position not in positions else "DEFAULT"
+                if wanted != skipping:
+                    context.skip_frame = skipping = wanted  # type: ignore[assignment]
+                receive(context.decode(packet))
+            receive(context.decode(None))
+            context.flush_buffers()
+    except av.FFmpegError as error:
+        raise NoIndexError from error
+    if missing:
+        raise NoIndexError
+
+
+def _packets(
+    container: InputContainer, stream: VideoStream, index: PacketIndex, start: int, stop: int
+) -> Iterator[Packet[VideoStream]]:
+    if index.packets is not None:
+        yield from index.packets[start:stop]
+        return
+    decoded_at = index.dts[start]
+    container.seek(int(index.pts[start] if decoded_at == UNKNOWN else decoded_at), stream=stream)
+    position = None
+    for packet in container.demux(stream):
+        if position is None and packet.pts == index.pts[start]:
+            position = start
+        if position is not None and packet.size:
+            if packet.pts != index.pts[position]:
+                raise NoIndexError
+            yield packet
+            position += 1
+            if position == stop:
+                return
+    raise NoIndexError

@@ -1,0 +1,238 @@
+"""Open video files with PyAV, and turn decoded frames into upright RGB arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import fsspec
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from sublabel.errors import MediaError
+
+MISSING = "missing: no such file"
+NOT_A_VIDEO = "unreadable: not a video, or cut off before its header"
+NO_VIDEO_STREAM = "no video stream"
+NO_DECODER = "unreadable: no decoder for its codec"
+NO_FRAMES = "no frames"
+DAMAGED = "unreadable: a frame is damaged"
+RESIZED = "unreadable: its frames change their size"
+TRUNCATED = "truncated: the file ends before its header says"
+
+# A header may round its duration; a file that is cut off lacks more than this, as a rule.
+HEADER_SLACK = Fraction(1, 2)
+# Fewer, larger reads from a file that may lie on a server.
+REMOTE_BUFFER_BYTES = 1 << 20
+# FFmpeg widens the filter when it scales down, so that textures do not alias.
+SCALING = Interpolation.BICUBIC
+
+
+@contextmanager
+def open_video(uri: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a local path or fsspec URL, for decoding its first video stream in one thread.
+
+    Raises:
+        MediaError: There is no such file, it is no video, or it has no video stream that can be decoded.
+    """
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(_open_container(uri, stack))
+        except FileNotFoundError as error:
+            raise MediaError(MISSING) from error
+        except av.error.InvalidDataError as error:
+            raise MediaError(NOT_A_VIDEO) from error
+        except (OSError, ValueError, ImportError, av.FFmpegError) as error:
+            raise MediaError(f"missing: {type(error).__name__} on opening the uri") from error
+        name = container.format.name
+        if name.endswith("_pipe") or name in ("image2", "tty"):
+            # FFmpeg would show a single image or a text file as a video.
+            raise MediaError(NOT_A_VIDEO)
+        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+        if not streams:
+            raise MediaError(NO_VIDEO_STREAM)
+        if getattr(streams[0], "codec_context", None) is None:
+            raise MediaError(NO_DECODER)
+        streams[0].thread_count = 1
+        yield container, streams[0]
+
+
+def _open_container(uri: str, stack: ExitStack) -> InputContainer:
+    # Tags in an unknown encoding are no reason to fail.
+    if "://" not in uri:
+        return av.open(f"file:{uri}", "r", metadata_errors="replace")
+    file = stack.enter_context(fsspec.open(uri, "rb"))
+    container: InputContainer = av.open(file, "r", metadata_errors="replace", buffer_size=REMOTE_BUFFER_BYTES)
+    return container
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def absolute_uri(uri: str) -> str:
+    """A local path from the root on; URLs stay as they are."""
+    return uri if "://" in uri else str(Path(uri).absolute())
+
+
+def time_base(stream: VideoStream) -> Fraction:
+    """Seconds a tick of the stream's timestamps."""
+    if not stream.time_base:
+        raise MediaError(NOT_A_VIDEO)
+    return stream.time_base
+
+
+def frame_ticks(stream: VideoStream) -> int:
+    """Ticks that a frame lasts at the stream's average rate, where a packet does not say; at least 1."""
+    rate = stream.average_rate or stream.guessed_rate
+    return max(1, round(1 / (rate * time_base(stream)))) if rate else 1
+
+
+def header_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds that the header gives for the video stream; None where it does not say."""
+    if stream.duration:
+        return stream.duration * time_base(stream)
+    duration = _tag_seconds(stream.metadata.get("DURATION", ""))
+    if duration is None and container.duration and len(container.streams) == 1:
+        duration = Fraction(container.duration, av.time_base)
+    if duration is None:
+        return None
+    # Both count from the file's zero, not from the first frame.
+    shown = duration - (stream.start_time or 0) * time_base(stream)
+    return shown if shown > 0 else None
+
+
+def _tag_seconds(tag: str) -> Fraction | None:
+    """Seconds of Matroska's 00:01:02.345000000."""
+    try:
+        hours, minutes, seconds = map(Fraction, tag.split(":"))
+    except ValueError:  # no such tag
+        return None
+    return hours * 3600 + minutes * 60 + seconds or None
+
+
+class ShownFrame(NamedTuple):
+    """A decoded frame and when it is on display, in ticks after the first frame of the video came up."""
+
+    start: int
+    end: int
+    frame: VideoFrame
+
+
+def shown_frames(container: InputContainer, stream: VideoStream) -> Iterator[ShownFrame]:
+    """Decode a stream from the beginning, in the order of display.
+
+    A frame without a timestamp follows the one before it at the stream's frame rate.
+
+    Raises:
+        MediaError: After the last frame that can be decoded, if more were promised.
+    """
+    ticks, following, origin = frame_ticks(stream), 0, None
+    failure = None
+    try:
+        for frame in _decoded(container, stream):
+            pts = following if frame.pts is None else frame.pts
+            origin = pts if origin is None else origin
+            following = pts + (frame.duration or ticks)
+            yield ShownFrame(pts - origin, following - origin, frame)
+    except av.FFmpegError:
+        failure = DAMAGED
+    except CutOffError:
+        failure = TRUNCATED
+    promised = header_duration(container, stream) or Fraction(0)
+    seconds = Fraction(0) if origin is None else (following - origin) * time_base(stream)
+    if promised - seconds > HEADER_SLACK:
+        failure = TRUNCATED
+    if failure or origin is None:
+        raise MediaError(failure or NO_FRAMES)
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    context, failure = stream.codec_context, None
+    try:
+        for packet in whole_packets(container, stream):
+            yield from context.decode(packet)
+    except CutOffError as error:
+        failure = error
+    yield from context.decode(None)
+    if failure:
+        raise failure
+
+
+class CutOffError(Exception):
+    """The file ends within a packet."""
+
+
+def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """The packets of a stream that hold data.
+
+    Raises:
+        CutOffError: Where the file is cut off or damaged.
+        MediaError: The file's server failed.
+    """
+    has_begun = False
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt and has_begun:
+                raise CutOffError
+            # A recording of a broadcast may begin within a packet.
+            if packet.size and not packet.is_corrupt:
+                has_begun = True
+                yield packet
+    except av.FFmpegError as error:
+        raise CutOffError from error
+    except OSError as error:  # of the server that an fsspec file lies on
+        raise MediaError(f"unreadable: {type(error).__name__} while reading") from error
+
+
+class RGBConverter:
+    """Decoded frames to upright uint8 (H, W, 3) RGB, scaled in the same step.
+
+    Args:
+        short_side: Pixels of the shorter side; the longer one is truncated to whole pixels as torchvision's
+            `Resize` does. None keeps the size. Pixels are taken as square.
+        even: Round both sides to even numbers and never enlarge, as a 4:2:0 encoder wants.
+    """
+
+    def __init__(self, short_side: int | None, *, even: bool = False) -> None:
+        self.short_side = short_side
+        self.even = even
+        # One keeps its scaling tables from frame to frame.
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        """Convert one frame."""
+        width, height = self._size(frame.width, frame.height)
+        rgb = self._reformatter.reformat(
+            frame, width, height, format="rgb24", interpolation=SCALING, threads=1
+        )
+        return _upright(rgb.to_ndarray(), frame)
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        short = min(width, height)
+        wanted = short if self.short_side is None else self.short_side
+        if self.even:
+            wanted = min(wanted, short)
+            return tuple(max(2, 2 * round(side * wanted / short / 2)) for side in (width, height))  # type: ignore[return-value]
+        return width * wanted // short, height * wanted // short
+
+
+def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
+    """Apply the display matrix, which maps (x, y) to (a x + c y, b x + d y), in right angles."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        pixels, across, down = pixels.transpose(1, 0, 2), c, b
+    else:
+        across, down = a, d
+    return pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]

@@ -1,0 +1,123 @@
+"""The video side of `sublabel.domain.Domain`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+from torch import Tensor, nn
+
+from sublabel.domain import Domain, Preprocessing
+from sublabel.errors import ConfigError, MediaError
+from sublabel_video.backbones import create_backbone
+from sublabel_video.clips import ClipOptions
+from sublabel_video.reading import read_clips
+from sublabel_video.transforms import (
+    AUGMENTATIONS,
+    Transform,
+    ViewOptions,
+    evaluation_transform,
+    training_transform,
+    views_transform,
+)
+
+
+class VideoDomain(Domain):
+    """Videos. A sample is a span of a file: a clip of an untrimmed video, or a whole trimmed one.
+
+    A sample is decoded to the frames of its whole span at the clip's rate; clips of `clip.frames` are cut
+    from them, at random in training, in the middle for the teacher, and spread evenly for a test's views.
+
+    Args:
+        clip: Frames of a clip and the time between them; default 8 × 8 at 30 fps.
+        image_size: Input height and width in pixels.
+        short_side: Pixels of the short side of decoded frames; default: `image_size` × 8/7 (256 for 224).
+        views: Of a test; default one.
+
+    Raises:
+        ConfigError: `short_side` is smaller than `image_size`.
+    """
+
+    name: ClassVar[str] = "video"
+
+    def __init__(
+        self,
+        clip: ClipOptions | None = None,
+        *,
+        image_size: int = 112,
+        short_side: int | None = None,
+        views: ViewOptions | None = None,
+    ) -> None:
+        self.clip = clip or ClipOptions()
+        self.image_size = image_size
+        self.short_side = short_side or round(image_size * 8 / 7)
+        self.views = views or ViewOptions()
+        self.num_views = self.views.clips * self.views.crops
+        if self.short_side < image_size:
+            raise ConfigError(
+                f"short_side is {short_side} and image_size {image_size}; frames must not be smaller than "
+                "inputs"
+            )
+
+    def options(self) -> dict[str, Any]:
+        """Clip, sizes and views."""
+        return {
+            "clip": self.clip.model_dump(mode="json"),
+            "image_size": self.image_size,
+            "short_side": self.short_side,
+            "views": self.views.model_dump(mode="json"),
+        }
+
+    def create_backbone(
+        self, name: str, *, pretrained: bool = False, weights: str | None = None
+    ) -> nn.Module:
+        """A 3D network, or `tsn:` and any timm model: `sublabel_video.create_backbone`."""
+        return create_backbone(name, pretrained=pretrained, weights=weights)
+
+    def preprocessing(self, backbone: nn.Module) -> Preprocessing:
+        """The backbone's mean and deviation, at the domain's clip and size."""
+        own = cast(Preprocessing, backbone.preprocessing)
+        return own.model_copy(
+            update={
+                "input_size": (3, self.clip.frames, self.image_size, self.image_size),
+                "crop_fraction": self.image_size / self.short_side,
+                "frames_per_second": float(1 / self.clip.step),
+            }
+        )
+
+    def training_transform(
+        self, preprocessing: Preprocessing, augmentation: str | None = None, *, flip: bool = True
+    ) -> Transform:
+        """`sublabel_video.training_transform`."""
+        return training_transform(preprocessing, augmentation or next(iter(AUGMENTATIONS)), flip=flip)
+
+    def evaluation_transform(self, preprocessing: Preprocessing) -> Transform:
+        """`sublabel_video.evaluation_transform`."""
+        return evaluation_transform(preprocessing)
+
+    def test_transform(self, preprocessing: Preprocessing) -> Transform:
+        """`sublabel_video.views_transform` with the domain's views."""
+        return views_transform(preprocessing, self.views)
+
+    def read(self, row: Mapping[str, Any]) -> Tensor:
+        """The frames of one sample, uint8 (N, 3, H, W), N ≥ `clip.frames`: `sublabel_video.read_clips`."""
+        [frames] = self.read_many([row])
+        if isinstance(frames, MediaError):
+            raise frames
+        return frames
+
+    def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
+        """The frames of several samples; each video is decoded once for all of its own."""
+        of_video: dict[str | None, list[int]] = defaultdict(list)
+        for position, row in enumerate(rows):
+            of_video[row.get("uri")].append(position)
+        read: dict[int, Tensor | MediaError] = {}
+        for uri, positions in of_video.items():
+            if uri is None:
+                read.update(dict.fromkeys(positions, MediaError("missing: the row has no uri")))
+                continue
+            spans = [(rows[position].get("start"), rows[position].get("end")) for position in positions]
+            frames = read_clips(uri, spans, self.clip, short_side=self.short_side)
+            read.update(zip(positions, frames, strict=True))
+        return [read[position] for position in range(len(rows))]

@@ -1,0 +1,65 @@
+"""What recipes share: options with presets, and running as a script."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+from pydantic import BaseModel
+
+from sublabel.errors import SublabelError
+from sublabel.study.study import is_first_process
+
+
+def parse_preset(
+    presets: Mapping[Any, Sequence[BaseModel]], description: str, arguments: Sequence[str] | None = None
+) -> tuple[Any, list[Any]]:
+    """Parse a command line whose `--preset` sets the defaults of all other options.
+
+    YAML files (`--config`) and `--print_config` work as in jsonargparse.
+
+    Args:
+        presets: Name → option models, of the same classes in every preset; the first one is the default.
+        description: For `--help`.
+        arguments: The command line; default: this process's.
+
+    Returns:
+        The preset's name, and its models with what the command line and YAML files changed.
+    """
+    chosen = _parser(presets, next(iter(presets)), description).parse_args(arguments).preset
+    values = _parser(presets, chosen, description).parse_args(arguments).as_dict()
+    return chosen, [
+        type(model)(**{key: values[key] for key in type(model).model_fields}) for model in presets[chosen]
+    ]
+
+
+def _parser(presets: Mapping[Any, Sequence[BaseModel]], preset: str, description: str) -> ArgumentParser:
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    parser.add_argument(
+        "--preset",
+        type=Literal[tuple(presets)],
+        default=preset,
+        help="sets the defaults of all that follows",
+    )
+    for defaults in presets[preset]:
+        parser.add_class_arguments(type(defaults), as_group=True)
+        parser.set_defaults(defaults.model_dump())
+    return parser
+
+
+def run_as_script(main: Callable[[], object]) -> None:
+    """Run a recipe's `main` with its log on the terminal; a mistake ends in one line and exit code 1."""
+    level = logging.INFO if is_first_process() else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning's own: it still calls what torch has renamed.
+    warnings.filterwarnings("ignore", message=".*LeafSpec", module="lightning")
+    try:
+        main()
+    except SublabelError as error:
+        sys.exit(f"error: {error}")

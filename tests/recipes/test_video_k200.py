@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+
+from recipes.video_k200 import PRESETS, main
+from sublabel.errors import ConfigError, MediaError
+from sublabel.study import parse_preset
+from sublabel.tables import read_relabeled
+from sublabel_video.cli import main as video_command
+from sublabel_video.synthetic import action_at, load_truth
+
+ROWS = ["weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control"]
+TINY_VIDEOS = [
+    "--synthetic.videos", "6", "--synthetic.seconds", "6", "--synthetic.target_train", "2",
+    "--synthetic.target_test", "2", "--synthetic.actions", "[slide left, slide right, zoom in]",
+]  # fmt: skip
+QUICK = ["--pretrain.epochs", "1", "--finetune.epochs", "1", "--finetune.batch_size", "2", "--jobs", "1"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    options = [*TINY_VIDEOS, *QUICK, "--sampling.clips_per_video", "3", "--clips_per_video", "[1,2]"]
+    return out, main(["--out", str(out), *options]), options
+
+
+def test_the_demo_ends_with_the_papers_table_the_control_and_a_curve(demo):
+    out, comparison, _ = demo
+    assert [row.pretraining for row in comparison.rows()] == ["none (scratch)", *ROWS]
+    assert [row[0] for row in comparison.curve()] == [
+        "clips per video", "weak samples", "weak-only", "raw SPL", "SPL-B",
+    ]  # fmt: skip
+    assert comparison.curve()[1][1:] == ("6", "12", "18")
+    stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    assert [row["pretraining"] for row in stored["table"]] == ["none (scratch)", *ROWS]
+
+
+def test_clips_inherit_the_query_of_their_video_which_they_may_not_show(demo):
+    out, _, _ = demo
+    clips = [row for row in pq.read_table(out / "clips.parquet").to_pylist() if row["split"] == "weak"]
+    shown = []
+    for clip in clips:
+        truth = load_truth(clip["uri"])
+        assert clip["weak_label"] == truth.query
+        assert clip["source_id"] == clip["sample_id"].partition("#")[0]
+        shown.append(action_at(truth, clip["start"], clip["end"]) == truth.query)
+    assert 0 < sum(shown) < len(shown)
+
+
+def test_a_demo_that_has_ended_is_not_run_again(demo, monkeypatch):
+    out, comparison, options = demo
+    monkeypatch.setattr("sublabel.study.runner.Runner.fit", lambda *_: pytest.fail("trained again"))
+    assert main(["--out", str(out), *options]) == comparison
+
+
+def class_folders(demo, root):
+    """The demo's videos as a user of Kinetics would have them: SPLIT/CLASS/FILE."""
+    videos = demo[0] / "videos"
+    for row in pq.read_table(videos / "manifest.parquet").to_pylist():
+        folder = root / row["split"] / (row["weak_label"] or row["label"])
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(videos / row["uri"], folder)
+    return root
+
+
+K200 = [
+    "--preset", "k200", "--backbone", "small_resnet3d", "--pretrained", "false", "--image_size", "32",
+    "--clip.frames", "4", "--clip.stride", "4", "--num_workers", "0", "--views.clips", "2",
+    "--sampling.clips_per_video", "2", "--clips_per_video", "[1]", "--pretrain.batch_size", "4",
+    "--pretrain.augmentation", "resized_crop",
+]  # fmt: skip
+
+
+def test_the_full_preset_runs_on_folders_with_views_and_an_exclusion_list(demo, tmp_path):
+    data = class_folders(demo, tmp_path / "data")
+    (tmp_path / "exclude.txt").write_text("00000\n00004.mp4\n\n")
+    out = tmp_path / "out"
+    options = [
+        *K200,
+        *QUICK,
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--exclude",
+        str(tmp_path / "exclude.txt"),
+    ]
+    comparison = main(options)
+    assert [row.pretraining for row in comparison.rows()] == ["none (scratch)", *ROWS]
+    assert comparison.test_samples == 6
+    relabeled = read_relabeled(out / "seed0" / "raw_spl" / "relabeled.parquet")
+    videos = {sample_id.partition("#")[0] for sample_id in relabeled.sample_ids.to_pylist()}
+    assert len(relabeled.sample_ids) == 8
+    assert not any("00000" in video or "00004" in video for video in videos)
+    card = json.loads((out / "seed0" / "raw_spl" / "pretrained" / "card.json").read_text(encoding="utf-8"))
+    assert card["preprocessing"]["input_size"] == [3, 4, 32, 32]
+    assert not list(out.rglob("last.ckpt"))
+
+
+def test_a_dry_run_trains_nothing_and_says_what_would_be_done(demo, tmp_path, capsys):
+    data = class_folders(demo, tmp_path / "data")
+    out = tmp_path / "out"
+    assert main([*K200, "--data", str(data), "--out", str(out), "--dry_run", "true"]) is None
+    said = capsys.readouterr().out
+    assert "3 weak classes × 3 target classes; 3 weak classes agree" in said
+    assert "6×3×4×32×32" in said
+    assert "to do" in said
+    assert {path.name for path in out.iterdir()} == {"videos.parquet", "clips.parquet"}
+
+
+def test_a_dry_run_stops_at_a_video_that_cannot_be_read(demo, tmp_path):
+    data = class_folders(demo, tmp_path / "data")
+    for video in (data / "target_test").rglob("*.mp4"):
+        video.write_bytes(b"not a video")
+    with pytest.raises(MediaError, match="unreadable: .*the first sample of target_test"):
+        main([*K200, "--data", str(data), "--out", str(tmp_path / "out"), "--dry_run", "true"])
+
+
+def test_prepared_videos_take_the_place_of_the_originals(demo, tmp_path):
+    data = class_folders(demo, tmp_path / "data")
+    manifest, prepared = str(tmp_path / "videos.parquet"), tmp_path / "prepared"
+    assert video_command(["manifest", str(data), manifest]) == 0
+    assert video_command(["prepare", manifest, str(prepared), "--short_side", "32"]) == 0
+    options = [*K200, "--data", str(prepared / "manifest.parquet"), "--out", str(tmp_path / "out")]
+    assert main([*options, "--dry_run", "true"]) is None
+    clips = pq.read_table(tmp_path / "out" / "clips.parquet").to_pylist()
+    assert all(clip["uri"].startswith(str(prepared)) for clip in clips)
+
+
+def test_the_preset_k200_is_the_papers_setting():
+    _, (study, data) = parse_preset(PRESETS, "", ["--preset", "k200"])
+    assert (study.backbone, study.pretrained) == ("slow_r50", True)
+    assert (data.clip.frames, data.clip.stride, data.clip.fps, data.image_size) == (8, 8, 30, 224)
+    assert (data.views.clips, data.views.crops) == (10, 3)
+    assert len(study.clips_per_video) + 1 >= 3
+    longer = parse_preset(PRESETS, "", ["--preset", "k200", "--clip.frames", "16", "--clip.stride", "4"])
+    assert longer[1][1].clip.seconds == data.clip.seconds
+
+
+def test_presets_that_need_data_say_so():
+    with pytest.raises(ConfigError, match="the preset k200 needs --data"):
+        main(["--preset", "k200"])

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sublabel.errors import MediaError, TableError
+from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
+from sublabel_video.clips import ClipOptions, ClipSampling, cut_clips, sample_clips
+from sublabel_video.reading import read_clips
+from tests.video.broken import REASONS, make_broken, write_video
+
+CLIP = ClipOptions(frames=8, stride=8)
+SHORT_CLIP = ClipOptions(frames=4, stride=5)
+durations = st.fractions(Fraction(3), Fraction(500), max_denominator=90_000)
+
+
+def test_a_clip_of_8_by_8_at_30_fps_lasts_64_thirtieths():
+    assert CLIP.seconds == Fraction(64, 30)
+    assert ClipOptions(frames=4, stride=1, fps=29.97).step == Fraction(100, 2997)
+
+
+def test_options_out_of_range_are_refused():
+    for options in ({"frames": 0}, {"stride": -1}, {"fps": 0}, {"speed": 1}):
+        with pytest.raises(ValidationError):
+            ClipOptions(**options)
+    with pytest.raises(ValidationError):
+        ClipSampling(mode="dense")
+
+
+@given(durations, st.integers(2, 40))
+def test_uniform_clips_begin_at_the_start_end_at_the_end_and_are_evenly_spread(duration, count):
+    clips = sample_clips(duration, ClipSampling(clips_per_video=count), CLIP, video_id="v")
+    assert len(clips) == count
+    assert clips[0].start == 0
+    assert clips[-1].end == duration
+    assert len({after.start - before.start for before, after in itertools.pairwise(clips)}) == 1
+    assert {clip.end - clip.start for clip in clips} == {CLIP.seconds}
+
+
+def test_one_uniform_clip_is_the_centre():
+    (clip,) = sample_clips(Fraction(10), ClipSampling(clips_per_video=1), CLIP, video_id="v")
+    assert clip.start == 10 - clip.end
+
+
+@given(durations)
+def test_all_clips_cover_the_video_without_overlap_up_to_less_than_a_clip(duration):
+    clips = sample_clips(duration, ClipSampling(mode="all"), CLIP, video_id="v")
+    assert all(before.end == after.start for before, after in itertools.pairwise(clips))
+    assert clips[0].start == 0
+    assert 0 <= duration - clips[-1].end < CLIP.seconds
+
+
+def test_a_minute_has_28_clips_of_8_by_8():
+    assert len(sample_clips(Fraction(60), ClipSampling(mode="all"), CLIP, video_id="v")) == 28
+
+
+@given(durations, st.integers(1, 20), st.integers(1, 20), st.text(max_size=5))
+def test_random_clips_lie_within_the_video_and_are_nested(duration, few, more, video_id):
+    def clips(count):
+        sampling = ClipSampling(mode="random", clips_per_video=count, seed=3)
+        return sample_clips(duration, sampling, CLIP, video_id=video_id)
+
+    assert clips(few) == sorted(clips(few))
+    assert all(0 <= start < end <= duration and end - start == CLIP.seconds for start, end in clips(few))
+    assert set(clips(few)) <= set(clips(few + more))
+
+
+def test_random_clips_depend_on_the_seed_and_the_video():
+    def starts(seed, video_id):
+        sampling = ClipSampling(mode="random", clips_per_video=4, seed=seed)
+        return {clip.start for clip in sample_clips(Fraction(60), sampling, CLIP, video_id=video_id)}
+
+    assert starts(0, "a") == starts(0, "a")
+    assert not starts(0, "a") & starts(0, "b")
+    assert not starts(0, "a") & starts(1, "a")
+
+
+def test_a_video_shorter_than_a_clip_gives_one_clip_of_all_of_it():
+    for mode in ("uniform", "random", "all"):
+        assert sample_clips(Fraction(2), ClipSampling(mode=mode), CLIP, video_id="v") == [(0, 2)]
+
+
+def write_manifest(path, rows):
+    columns = {name for row in rows for name in row}
+    schema = pa.schema([field for field in MANIFEST_SCHEMA if field.name in columns])
+    with TableWriter(path, schema) as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=schema))
+    return open_manifest(path)
+
+
+def rows_of(path):
+    return [row for batch in open_manifest(path).batches() for row in batch.to_pylist()]
+
+
+@pytest.fixture
+def broken(tmp_path):
+    return make_broken(tmp_path)
+
+
+def test_rows_of_the_weak_split_become_their_clips(tmp_path, broken):
+    write_video(tmp_path / "v.mp4", range(120), options={"preset": "ultrafast"})
+    manifest = write_manifest(
+        tmp_path / "m.parquet",
+        [
+            {"sample_id": "a", "uri": "v.mp4", "weak_label": "run", "label": "walk", "split": "weak"},
+            {"sample_id": "b", "uri": "v.mp4", "split": "target_test", "start": 0.25, "end": 1.0},
+            {"sample_id": "c", "uri": broken["text"], "split": "weak", "start": 1.0},
+            {"sample_id": "d", "uri": "v.mp4", "split": "weak", "start": 1.0, "end": 3.0, "source_id": "s"},
+            {"sample_id": "e", "uri": broken["short"], "split": "weak"},
+        ],
+    )
+    out = tmp_path / "elsewhere" / "clips.parquet"
+    summary = cut_clips(manifest, out, SHORT_CLIP, ClipSampling(clips_per_video=3))
+    rows = rows_of(out)
+    assert [row["sample_id"] for row in rows] == [
+        *("a#000", "a#001", "a#002", "b", "c", "d#000", "d#001", "d#002", "e#000"),
+    ]
+    first, _, last = rows[:3]
+    assert first["start"] == 0
+    assert last["end"] == 4
+    assert {first[key] for key in ("weak_label", "label", "split", "source_id")} == {
+        "run",
+        "walk",
+        "weak",
+        "a",
+    }
+    assert first["uri"] == str(tmp_path / "v.mp4")
+    assert (rows[3]["start"], rows[3]["end"], rows[3]["source_id"]) == (0.25, 1.0, None)
+    assert (rows[4]["start"], rows[4]["end"]) == (None, None)
+    assert (rows[5]["start"], rows[7]["end"], rows[5]["source_id"]) == (1.0, 3.0, "s")
+    assert (summary.videos, summary.clips) == (4, 7)
+    assert summary.unreadable == {REASONS["text"]: 1}
+    (short,) = read_clips(rows[8]["uri"], [(rows[8]["start"], rows[8]["end"])], SHORT_CLIP)
+    assert short.reason == REASONS["short"]
+
+
+def test_every_clip_that_is_cut_can_be_read(tmp_path):
+    path = write_video(tmp_path / "v.mp4", range(100), options={"preset": "ultrafast"})
+    manifest = write_manifest(tmp_path / "m.parquet", [{"sample_id": "a", "uri": path}])
+    for mode in ("uniform", "random", "all"):
+        sampling = ClipSampling(mode=mode, clips_per_video=7)
+        cut_clips(manifest, tmp_path / "clips.parquet", SHORT_CLIP, sampling)
+        spans = [(row["start"], row["end"]) for row in rows_of(tmp_path / "clips.parquet")]
+        assert len(spans) == (5 if mode == "all" else 7)
+        for strip in read_clips(path, spans, SHORT_CLIP):
+            assert not isinstance(strip, MediaError)
+            assert len(strip) == SHORT_CLIP.frames
+
+
+def test_threads_write_the_same_bytes(tmp_path, broken):
+    write_video(tmp_path / "v.mp4", range(120), options={"preset": "ultrafast"})
+    rows = [{"sample_id": kind, "uri": path} for kind, path in broken.items()]
+    rows += [{"sample_id": f"v{index}", "uri": "v.mp4"} for index in range(20)]
+    manifest = write_manifest(tmp_path / "m.parquet", rows)
+    outs = [tmp_path / f"{workers}.parquet" for workers in (0, 3)]
+    summaries = [
+        cut_clips(manifest, out, SHORT_CLIP, ClipSampling(mode="random"), num_workers=workers)
+        for workers, out in zip((0, 3), outs, strict=True)
+    ]
+    assert Path(outs[0]).read_bytes() == Path(outs[1]).read_bytes()
+    assert summaries[0] == summaries[1]
+    unreadable = len(REASONS) - len(("truncated", "short"))
+    assert sum(summaries[0].unreadable.values()) == unreadable
+
+
+def test_a_manifest_without_uris_is_refused(tmp_path):
+    manifest = write_manifest(tmp_path / "m.parquet", [{"sample_id": "a", "image": b""}])
+    with pytest.raises(TableError, match="uri"):
+        cut_clips(manifest, tmp_path / "out.parquet", CLIP, ClipSampling())
