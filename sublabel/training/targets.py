@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from sublabel.errors import ConfigError
+from sublabel.errors import ConfigError, TableError
 from sublabel.labels import LabelSpace
 from sublabel.tables import Relabeled, iter_batches, read_predictions_metadata
 from sublabel.tables._decode import DICTIONARIES, LABEL_COLUMNS, decode_top
@@ -131,7 +131,7 @@ def join_targets(
 
     Raises:
         ConfigError: The space is one of soft targets, and there are no predictions.
-        TableError: The tables do not hold the same samples.
+        TableError: The tables do not hold the same samples, or other predictions were relabeled.
     """
     sample_ids, labels, space = relabeled
     if space.top_k is not None:
@@ -140,7 +140,12 @@ def join_targets(
                 f"{space.strategy['kind']} trains on soft targets, which a relabeled table does not hold: "
                 "give the predictions that it was made from"
             )
-        sample_ids, rows = read_soft_targets(predictions, space)
+        predicted_ids, rows = read_soft_targets(predictions, space)
+        if not predicted_ids.equals(sample_ids):
+            raise TableError(
+                f"{predictions} holds {len(predicted_ids)} samples, and they are not those of the relabeled "
+                f"table ({len(sample_ids)}), in its order: give the predictions that it was made from"
+            )
         # An empty row for samples without one.
         rows.resize(len(sample_ids) + 1, rows.shape[1])
         return SoftTargets(rows[media.join(sample_ids, np.arange(len(sample_ids)), subset=subset)])

@@ -74,12 +74,13 @@ def test_the_lookup_is_the_space(strategy, cells, seed):
     assert dense is None or np.allclose(dense.numpy(), rows.toarray(), atol=1e-6)
 
 
-def test_thresholds_are_exact_to_the_last_bit():
-    # Samples at, just below and just above a threshold that no float32 is equal to.
-    strategy = sl.ConfidentSPL(thresholds=0.1)
+@pytest.mark.parametrize("threshold", [0.1, 0.7])
+def test_thresholds_are_exact_to_the_last_bit(threshold):
+    # Just below, at and just above the closest float32, which is above 0.1, and below 0.7.
+    strategy = sl.ConfidentSPL(thresholds=threshold)
     arguments = {"weak_vocabulary": 2, "strategy": strategy}
     space = sl.relabel([0, 0, 1], [0, 1, 1], probabilities=np.array([0.9, 0.05, 0.9]), **arguments).space
-    at = np.float32(0.1)
+    at = np.float32(threshold)
     probs = np.array([np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1))])
     weak = teacher = np.zeros(3, dtype=np.int64)
     expected = space.assign(weak, teacher, confidence=probs).tolist()

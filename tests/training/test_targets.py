@@ -156,5 +156,9 @@ def test_samples_may_be_a_subset(media, predictions):
 def test_soft_targets_need_predictions_of_the_same_vocabularies(media, predictions):
     with pytest.raises(ConfigError, match="top_k_spl trains on soft targets.*give the predictions"):
         join_targets(media, relabeled(predictions, sl.TopKSPL()))
+    table = relabeled(predictions, sl.TopKSPL())
+    other = table._replace(sample_ids=table.sample_ids.slice(1))
+    with pytest.raises(TableError, match="holds 60 samples.* not those of the relabeled table .59"):
+        join_targets(media, other, predictions[0])
     with pytest.raises(LabelError, match="this label space is over the weak vocabulary"):
         read_soft_targets(predictions[0], sl.relabel([0], [0], weak_vocabulary=3).space)
