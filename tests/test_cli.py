@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from functools import reduce
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 
 import sublabel as sl
 from sublabel.cli import main
-from sublabel.tables import PREDICTIONS_SCHEMA, PredictionsMetadata, TableWriter, read_relabeled
+from sublabel.inspection import inspect_confusion
+from sublabel.tables import (
+    PREDICTIONS_SCHEMA,
+    PredictionsMetadata,
+    TableWriter,
+    count_pairs,
+    read_relabeled,
+)
 
 NAMES = sl.Vocabulary(["baking cookies", "whisking eggs", "[red]abseiling"])
 
@@ -62,9 +70,92 @@ def test_inspect_shows_agreement_occupancy_and_names(predictions, capsys):
     )
     assert code == 0
     assert "[weak, teacher] = 3 × 3" in text
-    assert f"agreement: {agreed} ({agreed / 200:.1%}); occupancy: 9 (100.0%) of the cells" in text
+    assert f"agreement: {agreed} ({agreed / 200:.1%})" in text
+    assert "occupancy: 9 (100.0%) of the cells" in text
     assert "[red]abseiling" in text
     assert "SPL" in text or "spl_b" in text
+
+
+def test_inspect_prints_json_with_the_same_numbers(predictions, capsys):
+    code, text, _ = run(capsys, "inspect", predictions, "--json", "--rare", "24", "--feature_width", "10")
+    assert code == 0
+    found = json.loads(text)
+    expected = inspect_confusion(count_pairs(predictions), rare=24, feature_width=10)
+    assert found == json.loads(json.dumps(expected.to_dict()))
+
+
+@pytest.mark.parametrize("kind", ["r.parquet", "s.json"])
+def test_inspect_prints_a_label_space_as_json(kind, predictions, tmp_path, capsys):
+    run(capsys, "relabel", predictions, "-o", tmp_path / "r.parquet", "--space", tmp_path / "s.json")
+    space = sl.LabelSpace.load(tmp_path / "s.json")
+    code, text, _ = run(capsys, "inspect", tmp_path / kind, "--json", "--largest", "2")
+    assert code == 0
+    found = json.loads(text)
+    assert set(found) == {
+        *("format", "version", "strategy", "fingerprint", "weak_classes", "teacher_classes"),
+        *("classes", "samples", "kinds", "largest"),
+    }
+    assert found["fingerprint"] == space.fingerprint
+    assert found["classes"] == sum(entry["classes"] for entry in found["kinds"].values()) == 9
+    assert found["samples"] == sum(entry["samples"] for entry in found["kinds"].values()) == 200
+    sizes = [space.describe(label).size for label in range(9) if space.kinds[label] == "disagreed"]
+    assert [entry["size"] for entry in found["largest"]] == sorted(sizes, reverse=True)[:2]
+
+
+@pytest.mark.parametrize("length", [1, 40])
+def test_everything_fits_80_columns(length, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = sl.Vocabulary([f"{index:03d} {'long ' * length}name" for index in range(60)])
+    generator = np.random.default_rng(0)
+    weak = generator.integers(0, 50, 3000)
+    teacher = np.where(generator.random(3000) < 0.5, weak, generator.integers(0, 50, 3000))
+    teacher[weak == 1] = 0
+    path = tmp_path / "p.parquet"
+    metadata = PredictionsMetadata(names, names, "x").to_strings()
+    rows = [
+        {"sample_id": str(i), "weak_label": names[w], "top_ids": [t], "top_probs": [0.9], "status": "ok"}
+        for i, (w, t) in enumerate(zip(weak.tolist(), teacher.tolist(), strict=True))
+    ]
+    with TableWriter(path, PREDICTIONS_SCHEMA, metadata) as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA))
+    assert run(capsys, "relabel", path, "-o", tmp_path / "r.parquet")[0] == 0
+    for shown in (path, tmp_path / "r.parquet"):
+        code, text, _ = run(capsys, "inspect", shown)
+        assert code == 0
+        assert len(text.splitlines()) > 10
+        widest = max(text.splitlines(), key=len)
+        assert len(widest) <= 80, widest
+
+
+def test_inspect_warns_in_the_text(tmp_path, capsys):
+    path = tmp_path / "p.parquet"
+    rows = [
+        {
+            "sample_id": str(i),
+            "weak_label": NAMES[i % 3],
+            "top_ids": [i % 3],
+            "top_probs": [1],
+            "status": "ok",
+        }
+        for i in range(30)
+    ]
+    with TableWriter(path, PREDICTIONS_SCHEMA, PredictionsMetadata(NAMES, NAMES, "x").to_strings()) as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA))
+    _, text, _ = run(capsys, "inspect", path)
+    assert "Warning: The teacher agrees with 100.0% of the weak labels" in " ".join(text.split())
+
+
+def test_no_bar_is_drawn_where_there_is_no_terminal(predictions, tmp_path, capsys):
+    code, _, err = run(capsys, "relabel", predictions, "-o", tmp_path / "r.parquet", "--threads", "2")
+    assert (code, err) == (0, "")
+
+
+def test_a_bar_is_drawn_on_a_terminal(predictions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    _, _, err = run(capsys, "relabel", predictions, "-o", tmp_path / "r.parquet")
+    assert "200 rows" in err
+    assert "count" in err
+    assert "relabel" in err
 
 
 def test_nested_options_and_alignments(predictions, tmp_path, capsys):
@@ -117,6 +208,8 @@ def test_strategies_lists_them_all(capsys):
             ("relabel", "{p}", "-o", "x", "--alignment", '{"zumba": "baking cookies"}'),
             "'zumba' is not in the vocabulary",
         ),
+        (("relabel", "{p}", "-o", "x", "--threads", "0"), "threads is 0"),
+        (("inspect", "{p}", "--rare", "0"), "rare is 0"),
         (("inspect", "{tmp}/text.txt"), "is not a Parquet file"),
         (("inspect", "{tmp}/bad.json"), "not a label space"),
         (("inspect", "{tmp}/table.parquet"), "is not a predictions table"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,9 @@ import torch
 import sublabel as sl
 from sublabel.errors import ConfigError, TableError
 from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies, plan_study
-from sublabel.study.runner import Runner
+from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.tables import read_relabeled
-from sublabel.training import FinetuneModule, load_model
+from sublabel.training import FactorisedHead, FinetuneModule, load_model
 from sublabel_image import ImageDomain
 from sublabel_image.pages import co_occurrence, image_bytes, page_queries
 
@@ -393,3 +394,93 @@ def test_smaller_batches_for_evaluation_may_follow_a_stop(finished, manifest):
 def test_other_numbers_of_devices_are_not_mixed(finished, manifest):
     with pytest.raises(ConfigError, match="another number of devices"):
         study(manifest, finished[0], trainer={"accumulate_grad_batches": 2})
+
+
+NEW = {
+    "weak-only": sl.WeakOnly(),
+    "densest": sl.DensestSPL(max_classes=8),
+    "merged": sl.MergedSPL(num_classes=7, of=sl.RawSPL(min_count=2)),
+    "confident": sl.ConfidentSPL(),
+    "top-k": sl.TopKSPL(k=2),
+    "two heads": sl.TwoHead(),
+}
+
+
+@pytest.fixture(scope="module")
+def beyond_the_paper(manifest, tmp_path_factory):
+    out = tmp_path_factory.mktemp("new")
+    return out, study(manifest, out, strategies=NEW, head="factorised", head_rank=1).run()
+
+
+def test_every_strategy_beyond_the_paper_is_a_row(beyond_the_paper):
+    out, comparison = beyond_the_paper
+    by_row = {run.row: run for run in comparison.runs}
+    assert set(by_row) == {"none (scratch)", *NEW}
+    for name in NEW:
+        folder = out / "seed0" / name.replace(" ", "_").replace("-", "_")
+        table = read_relabeled(folder / "relabeled.parquet")
+        loaded, card = load_model(folder / "pretrained")
+        assert by_row[name].classes == sum(table.space.heads) == loaded.num_classes == len(card.classes)
+        assert by_row[name].samples == 120
+    assert by_row["densest"].classes <= 8
+    assert by_row["merged"].classes == 7
+    assert by_row["two heads"].classes == CLASSES + CLASSES
+    assert load_model(out / "seed0" / "two_heads" / "pretrained").card.classes[::3] == (
+        "weak: columns", "teacher: columns",
+    )  # fmt: skip
+
+
+def test_a_factorised_head_is_trained_where_it_is_smaller(beyond_the_paper):
+    out, _ = beyond_the_paper
+    for name, factorised in {"weak_only": False, "two_heads": False, "top_k": True}.items():
+        loaded, card = load_model(out / "seed0" / name / "pretrained")
+        assert isinstance(loaded.head, FactorisedHead) == factorised
+        assert card.made_by["head"] == type(loaded.head).__name__
+
+
+def test_sampled_softmax_is_used_where_a_strategy_makes_more_classes(manifest, tmp_path, monkeypatch):
+    fit, asked = Runner.fit, {}
+
+    def spy(self, module, *arguments):
+        asked[f"{arguments[-1].parent.name}/{arguments[-1].name}"] = type(module.objective).__name__
+        fit(self, module, *arguments)
+
+    monkeypatch.setattr(Runner, "fit", spy)
+    chosen = {"weak-only": sl.WeakOnly(), "top-k": sl.TopKSPL(), "two heads": sl.TwoHead()}
+    study(manifest, tmp_path, strategies=chosen, sampled_classes=3).run()
+    assert [name for name, kind in asked.items() if kind == "SampledCrossEntropy"] == ["top_k/pretrained"]
+    with pytest.raises(ValueError, match="sampled_classes and pretrain.label_smoothing exclude each other"):
+        StudyOptions(**{**FAST, "pretrain": TrainOptions(label_smoothing=0.1)}, sampled_classes=3)
+
+
+def test_a_merged_class_is_never_flipped_if_any_of_its_cells_must_not_be():
+    generator = np.random.default_rng(0)
+    pairs = generator.integers(0, 6, (2, 3000))
+    names = [f"class {label}" for label in range(6)]
+    for within in ("row", "all"):
+        strategy = sl.MergedSPL(threshold=0.3, within=within)
+        space = sl.relabel(*pairs, strategy=strategy, weak_vocabulary=names).space
+        assert "merged" in space.kinds
+        weak, teacher = np.indices((6, 6)).reshape(2, -1)
+        labels = space.assign(weak, teacher)
+        expected = {int(label) for label, w, t in zip(labels, weak, teacher, strict=True) if 2 in (w, t)}
+        touched = classes_that_touch(space, ("class 2",))
+        assert touched == sorted(expected)
+        assert len(touched) < len(space) or within == "all"
+
+
+def test_classes_without_a_teacher_class_are_not_flipped_for_their_own_row_only():
+    space = sl.relabel([0, 0, 1], [0, 1, 1], strategy=sl.SPLB(), weak_vocabulary=["left", "right"]).space
+    assert [space.names[label] for label in classes_that_touch(space, ("right",))] == ["right"]
+    assert classes_that_touch(space, ()) == []
+
+
+def test_a_study_of_an_older_version_goes_on(finished, manifest, tmp_path):
+    out = shutil.copytree(finished[0], tmp_path / "older")
+    record = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    for option in ("head", "head_rank", "sampled_classes"):
+        del record["same"][option]
+    (out / "study.json").write_text(json.dumps(record), encoding="utf-8")
+    assert study(manifest, out).run() == finished[1]
+    with pytest.raises(ConfigError, match="holds a study with another head: choose another"):
+        study(manifest, out, head="factorised")

@@ -57,7 +57,7 @@ class Alignment:
         weak, teacher = check_pair(listed[:, 0], listed[:, 1], self.weak_vocabulary, self.teacher_vocabulary)
         if (listed < 0).any():
             raise LabelError("an alignment pairs classes; it cannot hold -1 (abstained)")
-        self._cells = np.unique(weak * len(self.teacher_vocabulary) + teacher)
+        self._cells = np.unique(weak.astype(np.int64) * len(self.teacher_vocabulary) + teacher)
         self.pairs = np.stack(np.divmod(self._cells, len(self.teacher_vocabulary)), axis=1)
 
     @classmethod
@@ -122,7 +122,7 @@ class Alignment:
             LabelError: The arrays do not fit the vocabularies or each other.
         """
         weak_ids, teacher_ids = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-        aligned = np.isin(weak_ids * len(self.teacher_vocabulary) + teacher_ids, self._cells)
+        aligned = np.isin(weak_ids.astype(np.int64) * len(self.teacher_vocabulary) + teacher_ids, self._cells)
         return aligned & (weak_ids >= 0) & (teacher_ids >= 0)
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from scipy import sparse
 
 from sublabel._files import write_atomically
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import DENSE_CELLS, check_pair
+from sublabel.labels._arrays import check_pair, check_probabilities
+from sublabel.labels._counting import CellCounter
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 FORMAT = "sublabel.ConfusionMatrix"
@@ -32,6 +34,38 @@ _DAMAGE = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Confidence:
+    """What a count of confident samples knows beside its cells (ours)."""
+
+    thresholds: np.ndarray
+    """float64 (T,): a sample counts where the teacher's probability of its class is at least this."""
+    unsure: np.ndarray
+    """int64 (W,): samples of each weak class that do not count."""
+
+    def merge(self, other: Confidence) -> Confidence:
+        """That of the samples of both.
+
+        Raises:
+            LabelError: The thresholds differ.
+        """
+        if not np.array_equal(self.thresholds, other.thresholds):
+            raise LabelError(
+                "cannot merge counts of different confidence thresholds: find the thresholds from all "
+                "samples first (merge the builders after their first pass), or give the same ones to both"
+            )
+        return Confidence(self.thresholds, self.unsure + other.unsure)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Confidence)
+            and np.array_equal(self.thresholds, other.thresholds)
+            and np.array_equal(self.unsure, other.unsure)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class ConfusionMatrix:
     """Sparse counts, axis order `[weak, teacher]`, of any two vocabularies; starts empty.
 
@@ -40,8 +74,7 @@ class ConfusionMatrix:
         teacher_vocabulary: The T teacher classes (columns); None when they are the weak ones.
 
     Attributes:
-        counts: `scipy.sparse.csr_array` int64 (W, T); no explicit zeros, sorted; not to be written to.
-        abstained: Samples in which either side was -1; they are in no cell.
+        confidence: Thresholds, and the samples below them, of a count of confident samples; else None.
 
     Example:
         >>> confusion = ConfusionMatrix(["baking", "whisking"])
@@ -60,8 +93,10 @@ class ConfusionMatrix:
         self.teacher_vocabulary = (
             self.weak_vocabulary if teacher_vocabulary is None else Vocabulary.of(teacher_vocabulary)
         )
-        self.counts: Any = sparse.csr_array(self.shape, dtype=np.int64)
-        self.abstained = 0
+        self.confidence: Confidence | None = None
+        self._counter = CellCounter(self.shape)
+        self._counts: Any = None
+        self._abstained = 0
 
     @classmethod
     def from_labels(
@@ -93,6 +128,18 @@ class ConfusionMatrix:
         return len(self.weak_vocabulary), len(self.teacher_vocabulary)
 
     @property
+    def counts(self) -> Any:
+        """`scipy.sparse.csr_array` int64 (W, T); no explicit zeros, sorted; not to be written to."""
+        if self._counts is None:
+            self._counts = self._counter.total()
+        return self._counts
+
+    @property
+    def abstained(self) -> int:
+        """Samples in which either side was -1; they are in no cell."""
+        return self._abstained + self._counter.abstained
+
+    @property
     def total(self) -> int:
         """Samples in the cells, without those that abstained."""
         return int(self.counts.sum())
@@ -108,18 +155,8 @@ class ConfusionMatrix:
             LabelError: The arrays do not fit; nothing is counted then.
         """
         weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-        voted = (weak >= 0) & (teacher >= 0)
-        width = self.shape[1]
-        cells = weak[voted] * width + teacher[voted]
-        if self.shape[0] * width <= DENSE_CELLS:
-            dense = np.bincount(cells, minlength=self.shape[0] * width)
-            present = np.flatnonzero(dense)
-            counts = dense[present]
-        else:
-            present, counts = np.unique(cells, return_counts=True)
-        entries: Any = (counts.astype(np.int64), (present // width, present % width))
-        chunk = sparse.csr_array(entries, shape=self.shape)
-        self._add(chunk, len(weak) - len(cells))
+        self._counter.add(weak, teacher)
+        self._counts = None
 
     def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """A new matrix with the samples of both; exact, so the order of merges does not matter.
@@ -135,16 +172,57 @@ class ConfusionMatrix:
                     f"cannot merge confusion matrices over different {axis} vocabularies ({mine!r} and "
                     f"{theirs!r}): count both with the same one"
                 )
+        if (self.confidence is None) != (other.confidence is None):
+            raise LabelError(
+                "cannot merge a count of confident samples with one of all samples: count both the same way"
+            )
         merged = ConfusionMatrix(self.weak_vocabulary, self.teacher_vocabulary)
+        if self.confidence is not None and other.confidence is not None:
+            merged.confidence = self.confidence.merge(other.confidence)
         merged._add(self.counts, self.abstained)
         merged._add(other.counts, other.abstained)
         return merged
 
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Any,
+        *,
+        weak_vocabulary: VocabularyLike,
+        teacher_vocabulary: VocabularyLike | None = None,
+        abstained: int = 0,
+        confidence: Confidence | None = None,
+    ) -> ConfusionMatrix:
+        """A matrix of counts that were made elsewhere, such as by a database.
+
+        Args:
+            counts: Integers (W, T), dense or sparse, none negative.
+            weak_vocabulary: Of the rows.
+            teacher_vocabulary: Of the columns; None when it is the same.
+            abstained: Samples in which either side was missing.
+            confidence: Of a count of confident samples.
+
+        Raises:
+            LabelError: The shape does not fit the vocabularies, or a count is no integer or negative.
+        """
+        confusion = cls(weak_vocabulary, teacher_vocabulary)
+        matrix: Any = sparse.csr_array(counts)
+        if matrix.shape != confusion.shape or matrix.dtype.kind not in "iu" or (matrix.data < 0).any():
+            raise LabelError(
+                f"got counts of shape {matrix.shape} and dtype {matrix.dtype}; expected integers of shape "
+                f"{confusion.shape}, none negative"
+            )
+        matrix = matrix.astype(np.int64)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        confusion._add(matrix, abstained)
+        confusion.confidence = confidence
+        return confusion
+
     def _add(self, counts: Any, abstained: int) -> None:
-        summed = sparse.csr_array(self.counts + counts)
-        summed.sum_duplicates()
-        self.counts = summed
-        self.abstained += abstained
+        self._counter.add_matrix(counts)
+        self._counts = None
+        self._abstained += abstained
 
     def save(self, path: str | Path) -> None:
         """Write one `.npz` file, atomically: cells, vocabularies and the number of abstentions."""
@@ -156,13 +234,12 @@ class ConfusionMatrix:
             "teacher": self.teacher_vocabulary.names,
             "abstained": self.abstained,
         }
+        arrays = {"weak": entries.row, "teacher": entries.col, "count": entries.data}
+        if self.confidence is not None:
+            arrays |= {"thresholds": self.confidence.thresholds, "unsure": self.confidence.unsure}
         with write_atomically(path) as file:
             np.savez_compressed(
-                file,
-                header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-                weak=entries.row.astype(np.int64),
-                teacher=entries.col.astype(np.int64),
-                count=entries.data,
+                file, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8), **arrays
             )
 
     @classmethod
@@ -178,6 +255,8 @@ class ConfusionMatrix:
             with np.load(path, allow_pickle=False) as arrays:
                 confusion = cls._from_header(json.loads(arrays["header"].tobytes()))
                 confusion._add_cells(arrays["weak"], arrays["teacher"], arrays["count"])
+                if "thresholds" in arrays:
+                    confusion._set_confidence(arrays["thresholds"], arrays["unsure"])
         except _DAMAGE as error:
             raise LabelError(
                 f"{path} is not a confusion matrix that sublabel wrote, or it is damaged: {error}"
@@ -192,17 +271,22 @@ class ConfusionMatrix:
                 f"this release reads {FORMAT!r} version {VERSION}"
             )
         confusion = cls(header["weak"], header["teacher"])
-        confusion.abstained = int(header["abstained"])
+        confusion._abstained = int(header["abstained"])
         return confusion
 
     def _add_cells(self, weak: np.ndarray, teacher: np.ndarray, count: np.ndarray) -> None:
-        if count.dtype.kind not in "iu" or (count < 1).any() or self.abstained < 0:
+        if count.dtype.kind not in "iu" or (count < 1).any() or self._abstained < 0:
             raise ValueError("its counts are not positive integers")
         entries: Any = (
             count.astype(np.int64),
             check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary),
         )
         self._add(sparse.csr_array(entries, shape=self.shape), 0)
+
+    def _set_confidence(self, thresholds: np.ndarray, unsure: np.ndarray) -> None:
+        if unsure.shape != self.shape[:1] or unsure.dtype.kind not in "iu" or (unsure < 0).any():
+            raise ValueError("its unsure samples are not one count for each weak class")
+        self.confidence = Confidence(check_probabilities(thresholds, self.shape[1:]), unsure.astype(np.int64))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConfusionMatrix):
@@ -211,7 +295,7 @@ class ConfusionMatrix:
             self.weak_vocabulary == other.weak_vocabulary
             and self.teacher_vocabulary == other.teacher_vocabulary
             and self.abstained == other.abstained
-            and self.counts.shape == other.counts.shape
+            and self.confidence == other.confidence
             and abs(self.counts - other.counts).nnz == 0
         )
 

@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sublabel.labels._arrays import first_column
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.builders import build_confusion
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.space import LabelSpace
-from sublabel.labels.strategies import RawSPL, Strategy
+from sublabel.labels.spl import RawSPL
+from sublabel.labels.strategies import Strategy
 from sublabel.labels.vocabulary import VocabularyLike
 
 
@@ -31,17 +34,21 @@ def relabel(
     teacher_vocabulary: VocabularyLike | None = None,
     alignment: AlignmentLike = None,
     sample_ids: Any = None,
+    probabilities: Any = None,
 ) -> Relabeling:
     """Count, fit and assign: weak labels and teacher predictions in, pre-training classes out.
 
     Args:
         weak: Weak labels, integers (N,), -1 where there is none.
-        teacher: Teacher predictions of the same samples, integers (N,), -1 where there is none.
+        teacher: Teacher predictions of the same samples, integers (N,), or (N, k) with the most probable
+            first; -1 where there is none.
         strategy: Default: `RawSPL()`, Sub-Pseudo Labels (SPL) as the paper describes them.
         weak_vocabulary: Of the weak labels: a Vocabulary, names, or a number of classes.
         teacher_vocabulary: Of the predictions; None when it is the same.
         alignment: Which classes agree; default: those of equal names.
         sample_ids: Strings or integers (N,), for `MatchedControl`.
+        probabilities: The teacher's, of its predictions, floats of the shape of `teacher`, for the strategies
+            that look at them: `ConfidentSPL` and `TopKSPL`.
 
     Returns:
         Labels (N,), the label space, and the confusion matrix.
@@ -56,8 +63,9 @@ def relabel(
         >>> result.space.names
         ('baking', 'baking × whisking', 'whisking')
     """
-    confusion = ConfusionMatrix.from_labels(
-        weak, teacher, weak_vocabulary=weak_vocabulary, teacher_vocabulary=teacher_vocabulary
-    )
-    space = (strategy or RawSPL()).fit(confusion, alignment)
-    return Relabeling(space.assign(weak, teacher, sample_ids), space, confusion)
+    chosen = strategy or RawSPL()
+    builder = chosen.counting.start(weak_vocabulary, teacher_vocabulary, alignment)
+    confusion = build_confusion(builder, lambda: [(weak, teacher, probabilities)])
+    space = chosen.fit(confusion, alignment)
+    confidence = None if probabilities is None else first_column(probabilities)
+    return Relabeling(space.assign(weak, first_column(teacher), sample_ids, confidence), space, confusion)

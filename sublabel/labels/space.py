@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from sublabel._files import write_atomically
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import DENSE_CELLS, check_pair, check_sample_ids
-from sublabel.labels._hashing import uniform_from_ids
+from sublabel.labels import _serial
+from sublabel.labels._arrays import (
+    DENSE_CELLS,
+    check_pair,
+    check_probabilities,
+    check_sample_ids,
+    iter_cells,
+)
+from sublabel.labels._shuffle import shuffle_disagreed
+from sublabel.labels._soft import soft_rows
+from sublabel.labels.classes import KINDS, Classes, Kind, class_name
 from sublabel.labels.vocabulary import Vocabulary
 
-Kind = Literal["weak", "teacher", "agreed", "disagreed", "other"]
-FORMAT = "sublabel.LabelSpace"
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class SubLabel:
-    """One class of a label space."""
-
-    name: str
-    kind: Kind
-    size: int
-    """Samples of the class in the confusion matrix that the space was fitted on."""
-    weak: int = -1
-    """The weak class whose row it lies in; -1 for a whole column."""
-    teacher: int = -1
-    """The teacher class of its cell or column; -1 when it covers several."""
+LISTED_CHUNK = 1 << 20
+"""Samples that are looked up at a time in a space too large for a table."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class LabelSpace:
 
     weak_vocabulary: Vocabulary
     teacher_vocabulary: Vocabulary
-    classes: tuple[SubLabel, ...]
+    classes: Classes
     row_default: np.ndarray
     """int64 (W,)."""
     column_default: np.ndarray
@@ -76,13 +70,21 @@ class LabelSpace:
     """The options of the strategy that made it."""
     control_seed: int | None = None
     """Of a matched control: `assign` then draws the disagreed classes by sample id."""
+    thresholds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """float64 (T,) where samples below their teacher class's threshold are unsure, else empty."""
+    unsure_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """int64 (W,), the class of a row's unsure samples, -1 where it has none; empty without thresholds."""
+    top_k: int | None = None
+    """How many of the teacher's classes soft targets look at; None: all that they are given."""
+    two_heads: bool = False
+    """Whether a student has one head for the weak label and one for the teacher's."""
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Make the arrays read-only: the look-up table and the fingerprint are computed from them once."""
-        for name in ("row_default", "column_default", "cells", "cell_labels"):
+        for name in _serial.ARRAYS:
             # A copy of ours, so that the caller's own array stays writable.
-            array = np.array(getattr(self, name), dtype=np.int64)
+            array = np.array(getattr(self, name), dtype=np.float64 if name == "thresholds" else np.int64)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -97,22 +99,35 @@ class LabelSpace:
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each class: `baking cookies`, or `baking cookies × whisking eggs`."""
-        return tuple(entry.name for entry in self.classes)
+        names: tuple[str, ...] = self._cached("names", lambda: tuple(map(self._name, range(len(self)))))
+        return names
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """For each class: `weak`, `teacher`, `agreed`, `disagreed`, or `other` (a row's rare cells)."""
-        return tuple(entry.kind for entry in self.classes)
+        """For each class one of `KINDS`: `agreed`, `disagreed`, `other` (a row's rare cells) and so on."""
+        return tuple(KINDS[code] for code in self.classes.kind.tolist())
 
     @property
     def sizes(self) -> np.ndarray:
-        """Samples of each class when the space was fitted, int64 (K,)."""
-        return np.array([entry.size for entry in self.classes], dtype=np.int64)
+        """Samples of each class when the space was fitted, int64 (K,), read-only."""
+        return self.classes.size
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The widths of the student's heads: (K,), or (W, T) of a two-head space."""
+        if self.two_heads:
+            return len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        return (self.num_classes,)
 
     @property
     def needs_sample_ids(self) -> bool:
         """Whether `assign` needs `sample_ids`: for a matched control it does."""
         return self.control_seed is not None
+
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether `assign` needs `confidence`: where there are thresholds it does."""
+        return len(self.thresholds) > 0
 
     def describe(self, label: int) -> ClassDescription:
         """One class in words.
@@ -122,90 +137,174 @@ class LabelSpace:
         """
         if not 0 <= label < len(self):
             raise LabelError(f"label {label} is outside this space of {len(self)} classes; they count from 0")
-        entry = self.classes[label]
+        weak, teacher = int(self.classes.weak[label]), int(self.classes.teacher[label])
         return ClassDescription(
             label=int(label),
-            name=entry.name,
-            kind=entry.kind,
-            size=entry.size,
-            weak=None if entry.weak < 0 else self.weak_vocabulary[entry.weak],
-            teacher=None if entry.teacher < 0 else self.teacher_vocabulary[entry.teacher],
+            name=self._name(int(label)),
+            kind=KINDS[self.classes.kind[label]],
+            size=int(self.classes.size[label]),
+            weak=None if weak < 0 else self.weak_vocabulary[weak],
+            teacher=None if teacher < 0 else self.teacher_vocabulary[teacher],
         )
 
-    def assign(self, weak: Any, teacher: Any, sample_ids: Any = None) -> np.ndarray:
+    def _name(self, label: int) -> str:
+        by_row = self._cached("agreed_cells", self.classes.agreed_cells_by_row)
+        agreed_cells = int(by_row[self.classes.weak[label]])
+        return class_name(self.classes, label, self.weak_vocabulary, self.teacher_vocabulary, agreed_cells)
+
+    def assign(self, weak: Any, teacher: Any, sample_ids: Any = None, confidence: Any = None) -> np.ndarray:
         """The class of each sample.
 
         Args:
             weak: Weak labels, integers (N,), -1 where there is none.
             teacher: Teacher predictions, integers (N,), -1 where there is none.
             sample_ids: Strings or integers (N,); only a matched control looks at them, and it needs them.
+            confidence: The teacher's probability of its prediction, floats (N,) in 0–1; only a space with
+                thresholds looks at it, and it needs it.
 
         Returns:
             int64 (N,); -1 where either side abstained or the cell is dropped.
 
         Raises:
-            LabelError: The arrays do not fit the vocabularies or each other, or sample ids are missing.
+            LabelError: The arrays do not fit the vocabularies or each other, or one that is needed is not
+                given.
         """
         weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
         labels = self._look_up(weak, teacher)
-        labels[(weak < 0) | (teacher < 0)] = -1
-        if self.control_seed is None:
-            return labels
-        ids = check_sample_ids(sample_ids, len(labels))
-        return self._shuffle_disagreed(labels, ids, self.control_seed)
+        if self.needs_confidence:
+            unsure = self._is_unsure(teacher, confidence) & (weak >= 0)
+            labels[unsure] = self.unsure_labels[weak[unsure]]
+        if self.control_seed is not None:
+            ids = check_sample_ids(sample_ids, len(labels))
+            shuffle_disagreed(labels, ids, self.classes, self.control_seed, self._cache)
+        return labels
+
+    def assign_heads(
+        self, weak: Any, teacher: Any, sample_ids: Any = None, confidence: Any = None
+    ) -> np.ndarray:
+        """The target of each head: int64 (N, 1), or (N, 2) of a two-head space; -1 where there is none.
+
+        A two-head space has both targets of every sample that has both labels, also of cells that were empty
+        when it was fitted; those of any other are what `assign` gives.
+
+        Raises:
+            LabelError: As `assign`.
+        """
+        if not self.two_heads:
+            return self.assign(weak, teacher, sample_ids, confidence)[:, None]
+        weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
+        targets = np.stack([weak, teacher], axis=1).astype(np.int64)
+        targets[(targets < 0).any(axis=1)] = -1
+        return targets
+
+    def head_targets(self, labels: np.ndarray) -> np.ndarray:
+        """The target of each head from labels that `assign` gave, such as those of a relabeled table.
+
+        Args:
+            labels: int64 (N,), each in -1..K-1.
+
+        Returns:
+            int64 (N, 1), or (N, 2) of a two-head space; -1 where the label is.
+
+        Raises:
+            LabelError: A label is outside the space.
+        """
+        labels = np.asarray(labels)
+        if len(labels) and not -1 <= labels.min() <= labels.max() < len(self):
+            raise LabelError(
+                f"labels {labels.min()}–{labels.max()} are outside this space of {len(self)} classes "
+                "(-1 drops); were they made by another one?"
+            )
+        if not self.two_heads:
+            return labels.astype(np.int64)[:, None]
+        pairs = np.stack([self.classes.weak, self.classes.teacher], axis=1)
+        return np.asarray(np.concatenate([pairs, [[-1, -1]]])[labels])
+
+    def soft_targets(self, weak: Any, top_ids: Any, top_probs: Any) -> Any:
+        """What the teacher's most probable classes make of each sample: a distribution over classes (ours).
+
+        Each of the teacher's classes moves the sample to its own cell of the weak label's row; the
+        probabilities of the cells that are kept are scaled to sum to 1. In a space with thresholds, a sample
+        below its teacher class's is wholly in its row's unsure class.
+
+        Args:
+            weak: Weak labels, integers (N,), -1 where there is none.
+            top_ids: The teacher's classes, integers (N, k), the most probable first, -1 where there is none.
+            top_probs: Their probabilities, floats (N, k) in 0–1.
+
+        Returns:
+            `scipy.sparse.csr_array` float32 (N, K); a row sums to 1, or is empty where the sample is dropped.
+
+        Raises:
+            LabelError: The arrays do not fit, or the space is a matched control's, which has no soft targets.
+
+        Example:
+            >>> from sublabel import ConfusionMatrix, RawSPL
+            >>> space = RawSPL().fit(ConfusionMatrix.from_labels([0, 0], [0, 1], weak_vocabulary=2))
+            >>> space.soft_targets([0], [[1, 0]], [[0.6, 0.2]]).toarray()
+            array([[0.25, 0.75]], dtype=float32)
+        """
+        return soft_rows(self, weak, top_ids, top_probs)
+
+    def _is_unsure(self, teacher: np.ndarray, confidence: Any) -> np.ndarray:
+        if confidence is None:
+            raise LabelError(
+                f"this label space has confidence thresholds: got no confidence for {len(teacher)} samples; "
+                "pass the teacher's probability of each prediction"
+            )
+        predicted = teacher >= 0
+        given = np.asarray(confidence)
+        # What stands beside a missing prediction is no probability, and often not a number.
+        given = np.where(predicted, given, 0) if given.shape == teacher.shape else given
+        probs = check_probabilities(given, teacher.shape)
+        return np.asarray(predicted & (probs < self.thresholds[np.where(predicted, teacher, 0)]))
 
     def _look_up(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-        width = len(self.teacher_vocabulary)
-        cells = np.maximum(weak, 0) * width + np.maximum(teacher, 0)
-        if len(self.weak_vocabulary) * width <= DENSE_CELLS:
-            table: np.ndarray = self._cached("table", self._dense)
-            found: np.ndarray = table[cells]
-            return found
-        labels = self._default_labels(np.maximum(weak, 0), np.maximum(teacher, 0))
-        if len(self.cells):
-            position = np.minimum(np.searchsorted(self.cells, cells), len(self.cells) - 1)
-            listed = self.cells[position] == cells
-            labels[listed] = self.cell_labels[position[listed]]
+        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        labels = np.empty(len(weak), dtype=np.int64)
+        if height * width <= DENSE_CELLS:
+            table = self._cached("table", self._dense)
+            for chunk, cells in iter_cells(weak, teacher, width + 1):
+                # The labels were checked, so that "wrap", the fastest mode, only serves those of -1.
+                np.take(table, cells, out=labels[chunk], mode="wrap")
+            return labels
+        listed = self._cached("listed", self._listed)
+        # Each look-up reads all column indices once, whatever it looks up.
+        for start in range(0, len(weak), LISTED_CHUNK):
+            chunk = slice(start, start + LISTED_CHUNK)
+            labels[chunk] = self._look_up_listed(listed, weak[chunk], teacher[chunk])
         return labels
 
-    def _default_labels(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-        rows = self.row_default[weak]
-        labels: np.ndarray = np.where(rows >= 0, rows, self.column_default[teacher])
+    def _look_up_listed(self, listed: Any, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+        rows, columns = np.maximum(weak, 0).astype(np.int64), np.maximum(teacher, 0).astype(np.int64)
+        found = np.asarray(listed[rows, columns]).ravel() - 2
+        defaults = self.row_default[rows]
+        defaults = np.where(defaults >= 0, defaults, self.column_default[columns])
+        labels: np.ndarray = np.where(found > -2, found, defaults)
+        labels[(weak < 0) | (teacher < 0)] = -1
         return labels
+
+    def _listed(self) -> Any:
+        """The listed cells as a CSR matrix of label + 2, so that 0 means: not listed."""
+        shape = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        starts = np.searchsorted(self.cells, np.arange(shape[0] + 1) * shape[1])
+        narrow = np.int32 if max(len(self.cells), *shape) <= np.iinfo(np.int32).max else np.int64
+        entries: Any = (
+            self.cell_labels + 2,
+            (self.cells % shape[1]).astype(narrow),
+            starts.astype(narrow),
+        )
+        return sparse.csr_array(entries, shape=shape)
 
     def _dense(self) -> np.ndarray:
-        weak, teacher = np.indices((len(self.weak_vocabulary), len(self.teacher_vocabulary)))
-        table = self._default_labels(weak.ravel(), teacher.ravel())
-        table[self.cells] = self.cell_labels
-        return table
-
-    def _shuffle_disagreed(self, labels: np.ndarray, sample_ids: np.ndarray, seed: int) -> np.ndarray:
-        """Give each disagreed sample one of its row's disagreed classes, in proportion to their sizes."""
-        start, stop, cumulative, members = self._cached("disagreed", self._disagreed_by_row)
-        kept = np.flatnonzero(labels >= 0)
-        moved = kept[start[labels[kept]] >= 0]
-        first, last = start[labels[moved]], stop[labels[moved]]
-        before = np.where(first > 0, cumulative[first - 1], 0)
-        draws = uniform_from_ids(sample_ids[moved], seed)
-        # Within a row the classes lie side by side on the cumulative sizes: draw a point, look up whose it
-        # is.
-        points = before + np.floor(draws * (cumulative[last - 1] - before)).astype(np.int64)
-        labels[moved] = members[np.searchsorted(cumulative, points, side="right")]
-        return labels
-
-    def _disagreed_by_row(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        rows = np.array(
-            [entry.weak if entry.kind in ("disagreed", "other") else -1 for entry in self.classes],
-            dtype=np.int64,
-        )
-        members = np.flatnonzero(rows >= 0)
-        members = members[np.argsort(rows[members], kind="stable")]
-        sorted_rows = rows[members]
-        cumulative = np.cumsum(self.sizes[members])
-        start, stop = np.full(len(rows), -1), np.full(len(rows), -1)
-        start[members] = np.searchsorted(sorted_rows, sorted_rows, side="left")
-        stop[members] = np.searchsorted(sorted_rows, sorted_rows, side="right")
-        return start, stop, cumulative, members
+        """The label of every cell, with a last row and column of -1 for samples without a label."""
+        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        table = np.full((height + 1, width + 1), -1, dtype=np.int64)
+        rows = self.row_default[:, None]
+        table[:-1, :-1] = np.where(rows >= 0, rows, self.column_default[None])
+        weak, teacher = np.divmod(self.cells, width)
+        table[weak, teacher] = self.cell_labels
+        return table.ravel()
 
     def _cached(self, key: str, make: Any) -> Any:
         if key not in self._cache:
@@ -231,27 +330,16 @@ class LabelSpace:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that the space is made of."""
-        fingerprint: str = self._cached("fingerprint", lambda: _digest(self._content()))
+        fingerprint: str = self._cached("fingerprint", lambda: _serial.fingerprint_of(self))
         return fingerprint
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "strategy": self.strategy,
-            "control_seed": self.control_seed,
-            "weak_vocabulary": list(self.weak_vocabulary),
-            "teacher_vocabulary": list(self.teacher_vocabulary),
-            "classes": [[e.name, e.kind, e.size, e.weak, e.teacher] for e in self.classes],
-            "row_default": self.row_default.tolist(),
-            "column_default": self.column_default.tolist(),
-            "cells": self.cells.tolist(),
-            "cell_labels": self.cell_labels.tolist(),
-        }
-
     def to_json(self) -> str:
-        """The space as JSON text, with its fingerprint."""
-        return json.dumps({**self._content(), "fingerprint": self.fingerprint}, ensure_ascii=False)
+        """The space as JSON text, with its fingerprint; long arrays are packed, so that it stays small."""
+        return json.dumps(
+            {**_serial.content_of(self), "fingerprint": self.fingerprint},
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> LabelSpace:
@@ -260,38 +348,14 @@ class LabelSpace:
         Raises:
             LabelError: The text is not a label space, of another version, or was changed.
         """
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise LabelError(f"not a label space: the text is not JSON ({error})") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise LabelError(
-                f"not a label space: expected JSON with format {FORMAT!r}; was it saved by LabelSpace.save?"
-            )
-        if content.get("version") != VERSION:
-            raise LabelError(
-                f"the label space has format version {content.get('version')}; this release reads {VERSION}"
-            )
-        stored = content.pop("fingerprint", None)
-        if _digest(content) != stored:
-            raise LabelError(
-                "the label space does not match its own fingerprint: the file was edited or damaged"
-            )
-        arrays: dict[str, Any] = {
-            name: np.array(content[name], dtype=np.int64)
-            for name in ("row_default", "column_default", "cells", "cell_labels")
-        }
-        return cls(
-            weak_vocabulary=Vocabulary(content["weak_vocabulary"]),
-            teacher_vocabulary=Vocabulary(content["teacher_vocabulary"]),
-            classes=tuple(SubLabel(*entry) for entry in content["classes"]),
-            strategy=content["strategy"],
-            control_seed=content["control_seed"],
-            **arrays,
-        )
+        fields, fingerprint = _serial.read_content(text)
+        space = cls(**fields)
+        if space.fingerprint != fingerprint:
+            raise LabelError(_serial.CHANGED)
+        return space
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON text, atomically."""
+        """Write the JSON text, atomically: one file, however many cells there are."""
         with write_atomically(path) as file:
             file.write(self.to_json().encode())
 
@@ -318,7 +382,3 @@ class LabelSpace:
             f"LabelSpace({self.strategy['kind']}: {len(self)} classes over {len(self.weak_vocabulary)} weak "
             f"× {len(self.teacher_vocabulary)} teacher)"
         )
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from sublabel.labels import (
     TeacherOnly,
     WeakOnly,
 )
-from sublabel.training import Schedule
+from sublabel.training import HeadKind, Schedule
 
 BASELINE = "weak-only"
 
@@ -77,6 +77,17 @@ class StudyOptions(BaseModel):
     seeds: PositiveInt = Field(default=1, description="runs of everything, with seeds 0 to N-1")
     pretrain: TrainOptions = TrainOptions()
     finetune: TrainOptions = TrainOptions(epochs=25)
+    head: HeadKind = Field(
+        default="linear",
+        description="of pre-training: a plain linear head; or a factorised one, whose cells share the "
+        "weights of their row and column, wherever that has fewer parameters",
+    )
+    head_rank: PositiveInt = Field(default=32, description="of the factorised head's remainder")
+    sampled_classes: PositiveInt | None = Field(
+        default=None,
+        description="pre-train with sampled softmax over a batch's classes and so many others, where a "
+        "strategy makes more; for 100,000 classes and up",
+    )
     no_flip: tuple[str, ...] = Field(
         default=(), description="classes whose left and right matter: their samples are never flipped"
     )
@@ -103,6 +114,12 @@ class StudyOptions(BaseModel):
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of lightning.Trainer"
     )
+
+    @model_validator(mode="after")
+    def _sampled_softmax_has_no_smoothing(self) -> StudyOptions:
+        if self.sampled_classes is not None and self.pretrain.label_smoothing:
+            raise ValueError("sampled_classes and pretrain.label_smoothing exclude each other: use one")
+        return self
 
     @model_validator(mode="after")
     def _curve_is_among_the_strategies(self) -> StudyOptions:

@@ -15,6 +15,7 @@ from torch import nn
 
 from sublabel.domain import Domain, Preprocessing
 from sublabel.errors import ConfigError
+from sublabel.labels import LabelSpace
 from sublabel.study.options import StudyOptions, TrainOptions
 from sublabel.training import (
     OPTIMIZERS,
@@ -24,7 +25,9 @@ from sublabel.training import (
     MediaTable,
     ModelCard,
     PretrainModule,
+    Targets,
     best_precision,
+    head_factory,
     save_model,
 )
 
@@ -90,11 +93,24 @@ class Runner:
             "std": preprocessing.std,
         }
 
+    def pretraining_module(
+        self, backbone: nn.Module, space: LabelSpace, preprocessing: Preprocessing
+    ) -> PretrainModule:
+        """The student of a label space, with its head or heads."""
+        options = self.options
+        return PretrainModule(
+            backbone,
+            space.heads,
+            head=head_factory(space, options.head, options.head_rank),
+            sampled_classes=None if space.two_heads else options.sampled_classes,
+            **self.module_options(options.pretrain, preprocessing),
+        )
+
     def fit(
         self,
         module: PretrainModule,
         media: MediaTable,
-        labels: np.ndarray,
+        targets: np.ndarray | Targets,
         options: TrainOptions,
         preprocessing: Preprocessing,
         unflipped: Collection[int],
@@ -105,16 +121,16 @@ class Runner:
         Args:
             module: With the head for the labels.
             media: The samples.
-            labels: int64 (N,), -1 for samples that are not used.
+            targets: Labels int64 (N,), -1 for samples that are not used; or other targets.
             options: Of this stage.
             preprocessing: What the backbone wants.
-            unflipped: Labels whose samples must not be flipped.
+            unflipped: Classes whose samples must not be flipped.
             folder: Where checkpoints go, and its name in the log.
         """
         transform = self.domain.training_transform(preprocessing, options.augmentation)
         as_shown = self.domain.training_transform(preprocessing, options.augmentation, flip=False)
         data = LabelDataModule(
-            LabeledDataset(media, labels, transform, dict.fromkeys(unflipped, as_shown)),
+            LabeledDataset(media, targets, transform, dict.fromkeys(unflipped, as_shown)),
             batch_size=options.batch_size,
             num_workers=self.options.num_workers,
         )
@@ -164,7 +180,12 @@ class Runner:
             classes=tuple(names),
             preprocessing=preprocessing,
             fingerprints=fingerprints,
-            made_by={**made_by, "training": options.model_dump(mode="json"), "precision": self.precision},
+            made_by={
+                **made_by,
+                "head": type(module.classifier.head).__name__,
+                "training": options.model_dump(mode="json"),
+                "precision": self.precision,
+            },
         )
         save_model(folder, module.classifier, card)
         (folder / "last.ckpt").unlink(missing_ok=True)
@@ -198,3 +219,26 @@ class Runner:
                 f"jobs is {self.options.jobs} and the trainer asks for devices={devices}, num_nodes={nodes}; "
                 "each of several jobs trains on one device: choose 1 job, or 1 device"
             )
+
+
+def classes_that_touch(space: LabelSpace, names: Collection[str]) -> list[int]:
+    """The classes of a weak or teacher class of these names; a merged class if a cell of it is."""
+    # The entry at the end is that of -1.
+    in_row, in_column = (
+        np.array([name in names for name in vocabulary] + [False])
+        for vocabulary in (space.weak_vocabulary, space.teacher_vocabulary)
+    )
+    touched = in_row[space.classes.weak] | in_column[space.classes.teacher]
+    rows, columns = np.divmod(space.cells, len(space.teacher_vocabulary))
+    members = space.cell_labels[in_row[rows] | in_column[columns]]
+    touched[members[space.classes.is_kind("merged")[members]]] = True
+    classes: list[int] = np.flatnonzero(touched).tolist()
+    return classes
+
+
+def output_names(space: LabelSpace) -> tuple[str, ...]:
+    """A name for each output of a student: those of the classes, or of both vocabularies for two heads."""
+    if not space.two_heads:
+        return space.names
+    weak, teacher = space.weak_vocabulary, space.teacher_vocabulary
+    return (*(f"weak: {name}" for name in weak), *(f"teacher: {name}" for name in teacher))

@@ -39,7 +39,7 @@ from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.labels import LabelSpace, Vocabulary
 from sublabel.media import DecodedMedia, decode_manifest
 from sublabel.study.options import BASELINE, StudyOptions
-from sublabel.study.runner import Runner
+from sublabel.study.runner import Runner, classes_that_touch, output_names
 from sublabel.tables import (
     Relabeled,
     open_manifest,
@@ -49,7 +49,7 @@ from sublabel.tables import (
     source_ranks,
 )
 from sublabel.teacher import ModuleTeacher, predict_manifest
-from sublabel.training import FinetuneModule, MediaTable, PretrainModule, load_model, warm_start
+from sublabel.training import FinetuneModule, MediaTable, Targets, join_targets, load_model, warm_start
 
 _log = logging.getLogger(__name__)
 
@@ -160,15 +160,21 @@ class Study:
             clips_per_video: Use so many samples of each source at most; None uses all.
         """
         folder = self.folder(seed, clips_per_video) / slug(name)
-        sample_ids, labels, space = self.relabel(seed, name, clips_per_video)
-        labels = self._media["weak"].join(sample_ids, labels, subset=clips_per_video is not None)
-        self._pretrain(folder / "pretrained", labels, space, seed)
+        table = self.relabel(seed, name, clips_per_video)
+        targets = join_targets(
+            self._media["weak"],
+            table,
+            self._predictions(seed, clips_per_video),
+            subset=clips_per_video is not None,
+        )
+        self._pretrain(folder / "pretrained", targets, table.space, seed)
         metrics = self._finetune(folder / "finetuned", name, seed, pretrained=folder / "pretrained")
         return metrics.model_copy(
             update={
-                "classes": space.num_classes,
-                "samples": int(np.count_nonzero(labels >= 0)),
-                "pool": len(sample_ids),
+                # Of a two-head student the outputs of both: its cells are no classes.
+                "classes": sum(table.space.heads),
+                "samples": len(targets.kept),
+                "pool": len(table.sample_ids),
                 "clips_per_video": clips_per_video,
             }
         )
@@ -215,24 +221,19 @@ class Study:
             select_predictions(whole, chosen, rows["sample_id"].filter(pa.array(kept)))
         return chosen
 
-    def _pretrain(self, folder: Path, labels: np.ndarray, space: LabelSpace, seed: int) -> None:
+    def _pretrain(self, folder: Path, targets: Targets, space: LabelSpace, seed: int) -> None:
         if (folder / "card.json").exists():
             return
         options = self.options.pretrain
         backbone, preprocessing = self.runner.new_backbone(seed)
-        module = PretrainModule(
-            backbone, space.num_classes, **self.runner.module_options(options, preprocessing)
-        )
-        described = map(space.describe, range(space.num_classes))
-        unflipped = [
-            entry.label for entry in described if {entry.weak, entry.teacher} & {*self.options.no_flip}
-        ]
-        self.runner.fit(module, self._media["weak"], labels, options, preprocessing, unflipped, folder)
+        module = self.runner.pretraining_module(backbone, space, preprocessing)
+        unflipped = classes_that_touch(space, self.options.no_flip)
+        self.runner.fit(module, self._media["weak"], targets, options, preprocessing, unflipped, folder)
         fingerprints = {"label_space": space.fingerprint, "manifest": self.manifest_fingerprint}
         self.runner.save(
             folder,
             module,
-            space.names,
+            output_names(space),
             preprocessing,
             options,
             fingerprints=fingerprints,
@@ -369,7 +370,9 @@ class Study:
         if not path.exists():
             return
         mine, theirs = self._sameness(), json.loads(path.read_text(encoding="utf-8"))["same"]
-        changed = [key for key in mine if mine[key] != theirs.get(key)]
+        # An option that came later has its default in the older study.
+        defaults = {name: field.default for name, field in StudyOptions.model_fields.items()}
+        changed = [key for key in mine if mine[key] != theirs.get(key, defaults.get(key))]
         if changed:
             raise ConfigError(
                 f"{self.out} holds a study with another {', '.join(changed)}: choose another --out, or "

@@ -1,10 +1,10 @@
 """The three tables in Parquet, read and written in streams: manifest, predictions, relabeled."""
 
+from sublabel.tables._decode import PREDICTIONS_SCHEMA
 from sublabel.tables.folders import write_folder_manifest
 from sublabel.tables.io import TableWriter, iter_batches, read_metadata, versions
 from sublabel.tables.manifest import MANIFEST_SCHEMA, SPLITS, Manifest, open_manifest, source_ranks
 from sublabel.tables.predictions import (
-    PREDICTIONS_SCHEMA,
     LabelPairs,
     PredictionsMetadata,
     iter_pairs,
@@ -13,6 +13,7 @@ from sublabel.tables.predictions import (
 )
 from sublabel.tables.relabeled import (
     RELABELED_SCHEMA,
+    Progress,
     Relabeled,
     RelabelSummary,
     count_pairs,
@@ -28,6 +29,7 @@ __all__ = [
     "LabelPairs",
     "Manifest",
     "PredictionsMetadata",
+    "Progress",
     "RelabelSummary",
     "Relabeled",
     "TableWriter",

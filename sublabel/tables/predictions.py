@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +15,8 @@ import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
+from sublabel.tables._decode import DICTIONARIES, LABEL_COLUMNS, PREDICTIONS_SCHEMA, cast_column, decode_pairs
 from sublabel.tables.io import Location, TableWriter, iter_batches, parquet_files, read_metadata, versions
-
-PREDICTIONS_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("weak_label", pa.string()),
-        ("top_ids", pa.list_(pa.int32())),
-        ("top_probs", pa.list_(pa.float32())),
-        ("status", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -134,13 +126,17 @@ def iter_pairs(path: Location, batch_size: int = 65_536) -> Iterator[LabelPairs]
         [([0, 1], [1, -1])]
     """
     metadata = read_predictions_metadata(path)
-    for batch in iter_batches(path, ["sample_id", "weak_label", "top_ids", "status"], batch_size):
-        columns = [_cast(path, name, batch.column(name)) for name in batch.schema.names]
-        sample_ids, weak_labels, top_ids, status = columns
+    columns = ["sample_id", *LABEL_COLUMNS]
+    for batch in iter_batches(path, columns, batch_size, DICTIONARIES):
+        sample_ids = cast_column(path, "sample_id", batch.column("sample_id"))
         if sample_ids.null_count:
             raise TableError(f"{path} has a row without sample_id; labels are joined on it, so give it one")
-        weak = _encode(weak_labels, metadata.weak_vocabulary)
-        yield LabelPairs(sample_ids, weak, _most_probable(path, sample_ids, top_ids, status))
+        weak, teacher = decode_pairs(path, batch, metadata.weak_vocabulary, partial(_as_string, sample_ids))
+        yield LabelPairs(sample_ids, weak.astype(np.int64), teacher.astype(np.int64))
+
+
+def _as_string(values: pa.Array, row: int) -> str:
+    return str(values[row].as_py())
 
 
 def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) -> int:
@@ -164,39 +160,3 @@ def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) ->
             writer.write(chosen)
             kept += chosen.num_rows
     return kept
-
-
-def _cast(path: Location, name: str, values: pa.Array) -> pa.Array:
-    """Other writers have other types for the same: large strings, categories, wider integers."""
-    kind = PREDICTIONS_SCHEMA.field(name).type
-    try:
-        return values.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise TableError(f"{path}: the column {name!r} is {values.type}, expected {kind}: {error}") from error
-
-
-def _most_probable(path: Location, sample_ids: pa.Array, top_ids: pa.Array, status: pa.Array) -> np.ndarray:
-    """The first id of each row that is `ok`, int64 (N,); -1 for the others."""
-    teacher = np.full(len(status), -1, dtype=np.int64)
-    is_ok = pc.fill_null(pc.equal(status, "ok"), False)
-    ok = np.flatnonzero(is_ok.to_numpy(zero_copy_only=False))
-    lists = top_ids.take(pa.array(ok))
-    has_one = pc.fill_null(pc.greater(pc.list_value_length(lists), 0), False)
-    firsts = pc.list_element(lists.filter(has_one), 0)
-    if len(firsts) < len(ok) or firsts.null_count:
-        kept = np.flatnonzero(has_one.to_numpy(zero_copy_only=False))
-        without = [*np.setdiff1d(np.arange(len(ok)), kept), *kept[np.flatnonzero(firsts.is_null())]]
-        raise TableError(
-            f"{path}: sample {sample_ids[int(ok[min(without)])].as_py()!r} has the status 'ok' but no id in "
-            "top_ids; give it its prediction, or a status that says why it has none"
-        )
-    teacher[ok] = firsts.to_numpy(zero_copy_only=False)
-    return teacher
-
-
-def _encode(names: pa.Array, vocabulary: Vocabulary) -> np.ndarray:
-    """`Vocabulary.encode` over the few distinct names of a chunk."""
-    distinct = names.dictionary_encode()
-    codes = np.append(vocabulary.encode(distinct.dictionary.to_pylist()), -1)
-    labels: np.ndarray = codes[pc.fill_null(distinct.indices, len(codes) - 1).to_numpy()]
-    return labels

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
-from sublabel.labels import ConfusionMatrix, LabelSpace, Strategy
+from sublabel.labels import ConfusionMatrix, Counting, HardCounts, LabelSpace, Strategy
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.tables._chunks import (
+    CHUNK_ROWS,
+    LARGEST_ROW_GROUP,
+    Chunk,
+    Part,
+    choose_threads,
+    count_rows,
+    iter_chunks,
+    open_parts,
+    ordered_map,
+    refuse_missing_ids,
+)
+from sublabel.tables._decode import (
+    DICTIONARIES,
+    LABEL_COLUMNS,
+    cast_column,
+    decode_pairs,
+    decode_top,
+    first_elements,
+)
+from sublabel.tables._partial import remove_abandoned
+from sublabel.tables._store import PairStore, RowGroups
 from sublabel.tables.io import Location, TableWriter, iter_batches, read_metadata
-from sublabel.tables.predictions import iter_pairs, read_predictions_metadata
+from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata
 
 RELABELED_SCHEMA = pa.schema([("sample_id", pa.string()), ("label", pa.int64())])
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the stage, the rows it is done with, and the rows in all."""
 
 
 class RelabelSummary(NamedTuple):
@@ -46,33 +73,61 @@ class Relabeled(NamedTuple):
     space: LabelSpace
 
 
-def count_pairs(predictions: Location) -> ConfusionMatrix:
-    """The confusion matrix of a predictions table, in one pass over it.
+def count_pairs(
+    predictions: Location,
+    counting: Counting | None = None,
+    *,
+    alignment: AlignmentLike = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> ConfusionMatrix:
+    """The confusion matrix of a predictions table, in constant memory.
+
+    Args:
+        predictions: A predictions file, or a folder of shards.
+        counting: How; default: every sample counts one, in the cell of its most probable class.
+        alignment: Which classes agree; only confident counts look at it.
+        threads: How many read; default: one for each core, up to 16.
+        progress: Called as `progress("count", rows done, rows in all)`, in this thread.
 
     Raises:
         TableError: The table is damaged, or not one of predictions.
+        LabelError: A label is not in its vocabulary.
+        ConfigError: `threads` is below 1.
     """
-    metadata = read_predictions_metadata(predictions)
-    confusion = ConfusionMatrix(metadata.weak_vocabulary, metadata.teacher_vocabulary)
-    for pairs in iter_pairs(predictions):
-        confusion.update(pairs.weak, pairs.teacher)
-    return confusion
+    source = _Source.open(predictions, choose_threads(threads), progress or _ignore)
+    return _count(source, counting or HardCounts(), alignment).confusion
 
 
 def relabel_table(
-    predictions: Location, out: str | Path, strategy: Strategy, *, alignment: AlignmentLike = None
+    predictions: Location,
+    out: str | Path,
+    strategy: Strategy,
+    *,
+    alignment: AlignmentLike = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> RelabelSummary:
-    """Predictions in, relabeled table out, in two passes and constant memory; rows keep their order.
+    """Predictions in, relabeled table out, in constant memory; rows keep their order.
+
+    The output takes its name when it is whole. A run that was interrupted is started again from the
+    beginning, and also removes what a killed one left beside `out`. While it runs, an unnamed temporary file
+    in the folder of `out` holds the label pairs (2 to 8 bytes a row). The bytes of the output depend neither
+    on `threads` nor on the shards and row groups of the input.
 
     Args:
         predictions: A predictions file, or a folder of shards.
         out: The Parquet file to write.
         strategy: How cells become classes.
         alignment: Which classes agree; default: those of equal names.
+        threads: How many read, beside the one that writes; default: one for each core, up to 16.
+        progress: Called as `progress(stage, rows done, rows in all)`, in this thread; the stages are
+            "count", then "relabel".
 
     Raises:
         TableError: The table is damaged, or not one of predictions.
         LabelError: The alignment does not fit, or a label is not in its vocabulary.
+        ConfigError: `threads` is below 1.
 
     Example:
         >>> import tempfile
@@ -90,23 +145,155 @@ def relabel_table(
         >>> [space.names[label] for label in labels]
         ['cat', 'cat × (disagreed)']
     """
-    confusion = count_pairs(predictions)
-    space = strategy.fit(confusion, alignment)
+    source, out = _Source.open(predictions, choose_threads(threads), progress or _ignore), Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(out)
+    with PairStore(out.parent, source.metadata) as store:
+        counted = _count(source, strategy.counting, alignment, store)
+        space = strategy.fit(counted.confusion, alignment)
+        labeled = _write(source, out, space, store)
+    abstained = source.rows - counted.voted
+    return RelabelSummary(source.rows, labeled, counted.voted - labeled, abstained, space)
+
+
+class _Source(NamedTuple):
+    """A predictions table that was opened and looks whole, and how it is to be read."""
+
+    parts: list[Part]
+    rows: int
+    metadata: PredictionsMetadata
+    threads: int
+    report: Progress
+
+    @classmethod
+    def open(cls, predictions: Location, threads: int, report: Progress) -> _Source:
+        metadata = read_predictions_metadata(predictions)
+        parts = open_parts(predictions, ["sample_id", *LABEL_COLUMNS])
+        refuse_missing_ids(parts)
+        return cls(parts, count_rows(parts), metadata, threads, report)
+
+    def sample_id(self, first: int, row: int) -> str:
+        """Of a row of the whole table, counted from the row `first`."""
+        row += first
+        chunks = iter_chunks(self.parts, ["sample_id"])
+        chunk = next(chunk for chunk in chunks if row < chunk.first + chunk.rows)
+        ids = pa.chunked_array([batch.column(0) for batch in chunk.batches()])
+        return str(ids[row - chunk.first].as_py())
+
+
+class _Counted(NamedTuple):
+    confusion: ConfusionMatrix
+    voted: int
+    """Samples with a weak label and a prediction."""
+
+
+def _count(
+    source: _Source, counting: Counting, alignment: AlignmentLike, store: PairStore | None = None
+) -> _Counted:
+    """Count all rows, as often as the counting needs to see them, and keep their label pairs in the store."""
+    metadata = source.metadata
+    builder = counting.start(metadata.weak_vocabulary, metadata.teacher_vocabulary, alignment)
+    done = voted = 0
+    total = source.rows * builder.passes
+    source.report("count", done, total)
+    for number in range(builder.passes):
+        if number:
+            builder.next_pass()
+        for decoded in _decoded(source, hard=isinstance(counting, HardCounts)):
+            for first, weak, top_ids, top_probs in decoded:
+                with _located(f"rows from {first:,} on"):
+                    builder.update(weak, top_ids, top_probs)
+                if number == 0:
+                    teacher = top_ids if top_ids.ndim == 1 else top_ids[:, 0]
+                    voted += int(np.count_nonzero((weak >= 0) & (teacher >= 0)))
+                    if store is not None:
+                        store.put(first, weak, teacher)
+                done += len(weak)
+            source.report("count", done, total)
+    return _Counted(builder.build(), voted)
+
+
+_Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def _decoded(source: _Source, *, hard: bool) -> Iterator[list[_Decoded]]:
+    """Chunks of the table as arrays: the first row, weak labels, the teacher's classes and probabilities."""
+    vocabulary = source.metadata.weak_vocabulary
+
+    def decode(chunk: Chunk) -> list[_Decoded]:
+        found: list[_Decoded] = []
+        first = chunk.first
+        for batch in chunk.batches():
+            name = partial(source.sample_id, first)
+            if hard:
+                found.append((first, *decode_pairs(chunk.location, batch, vocabulary, name), None))
+            else:
+                found.append((first, *decode_top(chunk.location, batch, vocabulary, name)))
+            first += batch.num_rows
+        return found
+
+    # A row of probabilities is many times wider than a label.
+    columns, largest = (
+        (LABEL_COLUMNS, LARGEST_ROW_GROUP) if hard else ((*LABEL_COLUMNS, "top_probs"), CHUNK_ROWS)
+    )
+    with ordered_map(source.threads) as run:
+        yield from run(decode, iter_chunks(source.parts, columns, DICTIONARIES, largest=largest))
+
+
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    try:
+        yield
+    except LabelError as error:
+        raise LabelError(f"{where}: {error}") from error
+
+
+def _write(source: _Source, out: Path, space: LabelSpace, store: PairStore) -> int:
+    """Write the relabeled table; returns the number of samples that have a class."""
+
+    def assign(chunk: Chunk) -> pa.Table:
+        ids, confidence = [], []
+        for batch in chunk.batches():
+            ids.append(cast_column(chunk.location, "sample_id", batch.column(0)))
+            if space.needs_confidence:
+                lists = cast_column(chunk.location, "top_probs", batch.column(1))
+                confidence.append(first_elements(lists, 0.0)[0])
+        sample_ids = pa.chunked_array(ids, pa.string())
+        labels = space.assign(
+            *store.get(chunk.first, chunk.rows),
+            sample_ids.to_numpy() if space.needs_sample_ids else None,
+            np.concatenate(confidence) if space.needs_confidence else None,
+        )
+        return pa.table([sample_ids, pa.array(labels)], schema=RELABELED_SCHEMA)
+
+    # In one batch, ids need not be joined; lists of probabilities are better read a few at a time.
+    columns, rows = (
+        (["sample_id", "top_probs"], CHUNK_ROWS)
+        if space.needs_confidence
+        else (["sample_id"], LARGEST_ROW_GROUP)
+    )
     metadata = {
         "label_space": space.to_json(),
-        "teacher_fingerprint": read_predictions_metadata(predictions).teacher_fingerprint,
+        "teacher_fingerprint": source.metadata.teacher_fingerprint,
     }
-    rows = labeled = 0
-    with TableWriter(out, RELABELED_SCHEMA, metadata) as writer:
-        for pairs in iter_pairs(predictions):
-            ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
-            labels = space.assign(pairs.weak, pairs.teacher, ids)
-            writer.write(
-                pa.RecordBatch.from_arrays([pairs.sample_ids, pa.array(labels)], schema=RELABELED_SCHEMA)
-            )
-            rows += len(labels)
-            labeled += int(np.count_nonzero(labels >= 0))
-    return RelabelSummary(rows, labeled, confusion.total - labeled, confusion.abstained, space)
+    done = labeled = 0
+    source.report("relabel", done, source.rows)
+    with (
+        TableWriter(out, RELABELED_SCHEMA, metadata, dictionary=["label"]) as writer,
+        ordered_map(source.threads) as run,
+    ):
+        regrouped = RowGroups(writer)
+        for table in run(assign, iter_chunks(source.parts, columns, batch_rows=rows)):
+            regrouped.write(table)
+            labeled += pc.sum(pc.greater_equal(table["label"], 0)).as_py() or 0
+            done += len(table)
+            source.report("relabel", done, source.rows)
+        regrouped.flush()
+    return labeled
+
+
+def _ignore(stage: str, done: int, rows: int) -> None:
+    pass
 
 
 def read_relabeled(path: Location) -> Relabeled:

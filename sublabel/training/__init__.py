@@ -17,6 +17,15 @@ from sublabel.training.checkpoint import (  # noqa: E402
 )
 from sublabel.training.classifier import Classifier, best_precision  # noqa: E402
 from sublabel.training.data import LabelDataModule, LabeledDataset, MediaTable  # noqa: E402
+from sublabel.training.heads import FactorisedHead, HeadFactory, HeadKind, head_factory  # noqa: E402
+from sublabel.training.lookup import LabelLookup  # noqa: E402
+from sublabel.training.losses import (  # noqa: E402
+    CrossEntropy,
+    Objective,
+    SampledCrossEntropy,
+    SoftLabels,
+    soft_cross_entropy,
+)
 from sublabel.training.modules import (  # noqa: E402
     OPTIMIZERS,
     FinetuneModule,
@@ -26,27 +35,51 @@ from sublabel.training.modules import (  # noqa: E402
     adamw,
     sgd,
 )
+from sublabel.training.targets import (  # noqa: E402
+    HardTargets,
+    HeadTargets,
+    SoftTargets,
+    Targets,
+    join_targets,
+    read_soft_targets,
+)
 
 __all__ = [
     "OPTIMIZERS",
     "Classifier",
+    "CrossEntropy",
+    "FactorisedHead",
     "FinetuneModule",
+    "HardTargets",
+    "HeadFactory",
+    "HeadKind",
+    "HeadTargets",
     "LabelDataModule",
+    "LabelLookup",
     "LabeledDataset",
     "LoadedModel",
     "MediaTable",
     "ModelCard",
+    "Objective",
     "OptimizerFactory",
     "PretrainModule",
+    "SampledCrossEntropy",
     "Schedule",
+    "SoftLabels",
+    "SoftTargets",
+    "Targets",
     "WarmStartReport",
     "adamw",
     "best_precision",
+    "head_factory",
+    "join_targets",
     "load_model",
     "load_weights",
     "read_card",
+    "read_soft_targets",
     "save_model",
     "sgd",
+    "soft_cross_entropy",
     "state_fingerprint",
     "warm_start",
 ]

@@ -21,6 +21,7 @@ from sublabel.errors import ArtifactError
 from sublabel.labels import Vocabulary
 from sublabel.tables import versions
 from sublabel.training.classifier import Classifier
+from sublabel.training.heads import head_from_state
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "card.json"
@@ -121,7 +122,11 @@ def load_model(folder: str | Path, *, domain: Domain | None = None) -> LoadedMod
     state = load_weights(Path(folder) / WEIGHTS_FILE, card.fingerprints.get("weights"))
     backbone = (domain or load_domain(card.domain)).create_backbone(card.backbone)
     classifier = Classifier(
-        backbone, len(card.classes), mean=card.preprocessing.mean, std=card.preprocessing.std
+        backbone,
+        len(card.classes),
+        head=head_from_state(state),
+        mean=card.preprocessing.mean,
+        std=card.preprocessing.std,
     )
     report = _load_matching(classifier, state)
     report.require_complete(f"{folder}, backbone {card.backbone}")

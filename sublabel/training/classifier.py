@@ -1,4 +1,4 @@
-"""A backbone with a linear head, and the arithmetic that its speed depends on."""
+"""A backbone with a head, and the arithmetic that its speed depends on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from sublabel.errors import ConfigError
+from sublabel.training.heads import HeadFactory
 
 
 class Classifier(nn.Module):
-    """A backbone and a linear head; takes media as uint8 and normalises them on the device.
+    """A backbone and a head; takes media as uint8 and normalises them on the device.
 
     Args:
         backbone: Maps (B, …) float inputs to (B, D) features; has the attribute `num_features` = D.
         num_classes: Width of the head, K ≥ 1.
+        head: Makes the head, (B, D) → (B, K), from D; default: `nn.Linear`. A warm start drops it by the
+            prefix `head.` of its tensors.
         mean: Per channel mean of inputs scaled to 0–1; None leaves float inputs as they are.
         std: Per channel standard deviation, likewise.
 
@@ -31,6 +34,7 @@ class Classifier(nn.Module):
         backbone: nn.Module,
         num_classes: int,
         *,
+        head: HeadFactory | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
@@ -46,7 +50,7 @@ class Classifier(nn.Module):
         if (mean is None) != (std is None):
             raise ConfigError("give both mean and std, or neither")
         self.backbone = backbone
-        self.head = nn.Linear(num_features, num_classes)
+        self.head = nn.Linear(num_features, num_classes) if head is None else head(num_features)
         self.num_classes = num_classes
         # Not in the state dict: they belong to the preprocessing, which the model card stores.
         self.register_buffer("mean", None if mean is None else torch.tensor(mean), persistent=False)
@@ -56,15 +60,20 @@ class Classifier(nn.Module):
         """Scale uint8 inputs (B, C, …) to 0–1 and standardise them; float inputs pass unchanged."""
         if inputs.dtype != torch.uint8:
             return inputs
-        scaled = inputs.to(self.head.weight.dtype).div_(255)
+        scaled = inputs.to(next(self.head.parameters()).dtype).div_(255)
         if self.mean is None or self.std is None:
             return scaled
         shape = (1, -1) + (1,) * (inputs.ndim - 2)
         return scaled.sub_(self.mean.view(shape)).div_(self.std.view(shape))
 
+    def features(self, inputs: Tensor) -> Tensor:
+        """Features (B, D) of inputs (B, C, …), uint8 or already normalised float."""
+        features: Tensor = self.backbone(self.normalise(inputs))
+        return features
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, K) of inputs (B, C, …), uint8 or already normalised float."""
-        logits: Tensor = self.head(self.backbone(self.normalise(inputs)))
+        logits: Tensor = self.head(self.features(inputs))
         return logits
 
 

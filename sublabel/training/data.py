@@ -21,6 +21,8 @@ from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.labels import LabelSpace, Vocabulary
 from sublabel.media import DecodedMedia
 from sublabel.tables import Manifest, read_relabeled
+from sublabel.tables.io import Location
+from sublabel.training.targets import HardTargets, Targets, join_targets
 
 MEDIA_COLUMNS = ("sample_id", "uri", "image", "start", "end")
 # They wait for disks and networks more than they decode.
@@ -188,20 +190,22 @@ def _mapped(spool: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(spool))).read_all()
 
 
-class LabeledDataset(Dataset[tuple[Tensor, int]]):
-    """The rows of a media table whose label is not -1, as `(input, label)`.
+class LabeledDataset(Dataset[tuple[Tensor, Any]]):
+    """The rows of a media table that have a target, as `(input, target)`.
 
     Args:
         media: The media.
-        labels: int64 (N,), one for each row of the table; rows with -1 are left out and counted in `dropped`.
+        labels: int64 (N,), one for each row of the table, or other `Targets` of it; rows with -1, or without
+            a target, are left out and counted in `dropped`.
         transform: From decoded media to an input.
-        class_transforms: Label → its own transform, as for classes that must not be flipped.
+        class_transforms: Class → its own transform, as for classes that must not be flipped; a sample of
+            several classes has the first there is.
     """
 
     def __init__(
         self,
         media: MediaTable,
-        labels: np.ndarray,
+        labels: np.ndarray | Targets,
         transform: Callable[[Tensor], Tensor],
         class_transforms: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
     ) -> None:
@@ -210,8 +214,8 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
                 f"got {len(labels)} labels for {len(media)} samples; give one label for each sample"
             )
         self.media = media
-        self.kept = np.flatnonzero(labels >= 0)
-        self.labels = labels[self.kept]
+        self.targets = labels if isinstance(labels, Targets) else HardTargets(labels)
+        self.kept = self.targets.kept
         self.dropped = len(labels) - len(self.kept)
         self.transform = transform
         self.class_transforms = class_transforms or {}
@@ -219,7 +223,7 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.kept)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         row = int(self.kept[index])
         try:
             media = self.media.read(row)
@@ -230,8 +234,11 @@ class LabeledDataset(Dataset[tuple[Tensor, int]]):
                 "lists all such samples: drop them from the manifest, or train on a relabeled table, which "
                 "leaves them out"
             ) from error
-        label = int(self.labels[index])
-        return self.class_transforms.get(label, self.transform)(media), label
+        transform = self.transform
+        if self.class_transforms:
+            own = (self.class_transforms.get(label) for label in self.targets.classes(row))
+            transform = next(filter(None, own), transform)
+        return transform(media), self.targets[row]
 
 
 class LabelDataModule(L.LightningDataModule):
@@ -270,32 +277,42 @@ class LabelDataModule(L.LightningDataModule):
         relabeled: str | Path,
         domain: Domain,
         transform: Callable[[Tensor], Tensor],
+        predictions: Location | None = None,
         **options: Any,
     ) -> tuple[LabelDataModule, LabelSpace]:
-        """Pre-training data: the `weak` split of a manifest with the labels of a relabeled table.
+        """Pre-training data: the `weak` split of a manifest with the targets of a relabeled table.
+
+        Args:
+            manifest: The manifest.
+            relabeled: The relabeled table.
+            domain: Reads the media.
+            transform: From decoded media to an input.
+            predictions: What was relabeled; soft targets need it.
+            **options: As for the class.
 
         Returns:
-            The data module, and the label space whose `num_classes` is the width of the head.
+            The data module, and the label space whose `heads` are the widths of the student's.
         """
         media = MediaTable.from_manifest(manifest.filter(split="weak"), domain)
-        sample_ids, labels, space = read_relabeled(relabeled)
-        return cls(LabeledDataset(media, media.join(sample_ids, labels), transform), **options), space
+        table = read_relabeled(relabeled)
+        targets = join_targets(media, table, predictions)
+        return cls(LabeledDataset(media, targets, transform), **options), table.space
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Any]]:
         """Shuffled batches of the training samples."""
         return self._loader(self.train, train=True)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]] | list[Any]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Any]] | list[Any]:
         """The validation samples in order."""
         return [] if self.val is None else self._loader(self.val)
 
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, Any]]:
         """The test samples in order."""
         return self._loader(self.test)
 
     def _loader(
         self, dataset: LabeledDataset | None, *, train: bool = False
-    ) -> DataLoader[tuple[Tensor, int]]:
+    ) -> DataLoader[tuple[Tensor, Any]]:
         if dataset is None:
             raise ConfigError(
                 "this data module was made without that split; give it as `train=`, `val=` or `test=`"

@@ -1,7 +1,7 @@
 """Lightning modules for pre-training on a label space and fine-tuning on the target set.
 
 Sub-Pseudo Labels (SPL) change the labels and the width of the head, nothing else, so one module serves every
-strategy, and nothing here is SPL's own: any backbone, any integer labels, and an optimiser factory go in.
+strategy, and nothing here is SPL's own: any backbone, any labels, and an optimiser factory go in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from sublabel.errors import ConfigError
+from sublabel.training._watch import LossWatch
 from sublabel.training.classifier import Classifier, lay_out_channels_last, memory_format
+from sublabel.training.heads import HeadFactory
+from sublabel.training.losses import CrossEntropy, Objective, SampledCrossEntropy
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 Schedule = Literal["cosine", "one_cycle", "constant"]
@@ -61,11 +64,19 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
 class PretrainModule(L.LightningModule):
     """Supervised training of `Classifier(backbone, num_classes)` with cross-entropy.
 
-    A batch is `(inputs, labels)`: inputs (B, C, …) uint8 or normalised float, labels (B,) int64 in 0..K-1.
+    A batch is `(inputs, targets)`: inputs (B, C, …) uint8 or normalised float; targets are labels (B,) int64
+    in 0..K-1, `SoftLabels`, or labels (B, H) for H > 1 heads.
+
+    A loss that is not finite ends the training with a `SublabelError`. It is looked for at every step on CPU,
+    and elsewhere, where each look waits for the device, every 100 steps and at the end of every epoch.
 
     Args:
         backbone: As `Classifier` takes it. It is trained in place; after the fit it is the result.
-        num_classes: Number of pre-training classes K.
+        num_classes: Number of pre-training classes K, or the widths of the heads, as `LabelSpace.heads`: the
+            logits of several lie side by side, and their losses are summed (ours).
+        head: Makes another head than the linear one, as `Classifier` takes it.
+        sampled_classes: Train with sampled softmax over the batch's classes and so many others, where there
+            are more; for spaces of 100,000 classes and up.
         optimizer: Makes the optimiser from parameter groups; default `sgd()`.
         schedule: `cosine` (linear warm-up, then half a cosine to zero), `one_cycle`, or `constant`; per step.
         warmup_fraction: Share of all steps that the cosine's warm-up takes, in [0, 1).
@@ -81,8 +92,10 @@ class PretrainModule(L.LightningModule):
     def __init__(
         self,
         backbone: nn.Module,
-        num_classes: int,
+        num_classes: int | Sequence[int],
         *,
+        head: HeadFactory | None = None,
+        sampled_classes: int | None = None,
         optimizer: OptimizerFactory | None = None,
         schedule: Schedule = "cosine",
         warmup_fraction: float = 0.05,
@@ -98,30 +111,40 @@ class PretrainModule(L.LightningModule):
             raise ConfigError(f"warmup_fraction is {warmup_fraction}; it must be in [0, 1)")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing is {label_smoothing}; it must be in [0, 1)")
-        self.classifier = Classifier(backbone, num_classes, mean=mean, std=std)
+        self.heads = (num_classes,) if isinstance(num_classes, int) else tuple(num_classes)
+        self.classifier = Classifier(backbone, sum(self.heads), head=head, mean=mean, std=std)
+        self.objective = _objective(self.heads, sampled_classes, label_smoothing)
         self.optimizer_factory = optimizer or sgd()
         self.schedule = schedule
         self.warmup_fraction = warmup_fraction
-        self.label_smoothing = label_smoothing
         self.channels_last = channels_last
+        self._loss_watch = LossWatch()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, K)."""
         logits: Tensor = self.classifier(self._laid_out(inputs))
         return logits
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Mean cross-entropy of one batch."""
-        inputs, labels = batch
-        loss = nn.functional.cross_entropy(self(inputs), labels, label_smoothing=self.label_smoothing)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+    def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
+        """Mean loss of one batch."""
+        loss = self._loss(self.objective, batch)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Mean cross-entropy of one batch, without label smoothing."""
-        inputs, labels = batch
-        loss = nn.functional.cross_entropy(self(inputs), labels)
-        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Look for a loss that is not finite."""
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is not None:
+            self._loss_watch.update(loss, self.trainer.fit_loop.total_batch_idx, self.trainer.precision)
+
+    def on_train_epoch_end(self) -> None:
+        """Look for a loss that is not finite before anything is saved."""
+        self._loss_watch.check(self.trainer.precision)
+
+    def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> None:
+        """Mean cross-entropy of one batch, over all classes and without label smoothing."""
+        loss = self._loss(CrossEntropy(self.heads), batch)
+        self.log("val/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over `parameter_groups`, and the schedule over the trainer's number of steps."""
@@ -141,6 +164,10 @@ class PretrainModule(L.LightningModule):
         """Lay the weights out before the strategy wraps the module."""
         if self.channels_last:
             lay_out_channels_last(self.classifier)
+
+    def _loss(self, objective: Objective, batch: tuple[Tensor, Any]) -> Tensor:
+        inputs, targets = batch
+        return objective(self.classifier.head, self.classifier.features(self._laid_out(inputs)), targets)
 
     def _laid_out(self, inputs: Tensor) -> Tensor:
         return inputs.contiguous(memory_format=memory_format(inputs)) if self.channels_last else inputs
@@ -176,7 +203,7 @@ class FinetuneModule(PretrainModule):
         averaged: Tensor = flat.unflatten(0, inputs.shape[:2]).mean(1)
         return averaged
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> None:
         """Update the accuracies with one batch."""
         self._evaluate(batch, "val")
 
@@ -190,6 +217,22 @@ class FinetuneModule(PretrainModule):
         for name, metric in (("top1", self.top1), ("top5", self.top5)):
             metric.update(probabilities, labels)
             self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, batch_size=len(labels))
+
+
+def _objective(heads: tuple[int, ...], sampled_classes: int | None, label_smoothing: float) -> Objective:
+    if sampled_classes is None or sum(heads) <= sampled_classes:
+        return CrossEntropy(heads, label_smoothing)
+    if sampled_classes < 1 or len(heads) > 1:
+        raise ConfigError(
+            f"sampled_classes is {sampled_classes} with heads of {heads} classes; sampled softmax draws at "
+            "least one class, and is for one head"
+        )
+    if label_smoothing:
+        raise ConfigError(
+            f"label_smoothing is {label_smoothing} and sampled_classes {sampled_classes}; smoothing needs "
+            "the logits of all classes: use one of the two"
+        )
+    return SampledCrossEntropy(heads[0], sampled_classes)
 
 
 def _warmup_cosine(

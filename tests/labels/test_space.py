@@ -77,8 +77,12 @@ def test_labels_of_another_vocabulary_are_refused():
     [
         (lambda text: text[:40], "the text is not JSON"),
         (lambda text: "[]", "not a label space"),
-        (lambda text: text.replace('"version": 1', '"version": 9'), "format version 9"),
+        (lambda text: text.replace('"version":2', '"version":9'), "format version 9"),
+        (lambda text: text.replace('"version":2', '"version":1'), "format version 1; this release reads 2"),
         (lambda text: json.dumps({**json.loads(text), "row_default": [0] * 7}), "edited or damaged"),
+        (lambda text: json.dumps({**json.loads(text), "strategy": {}}), "edited or damaged"),
+        (lambda text: json.dumps({**json.loads(text), "classes": []}), "edited or damaged"),
+        (lambda text: json.dumps({**json.loads(text), "cells": {"dtype": "O"}}), "edited or damaged"),
     ],
 )
 def test_a_changed_file_is_refused_by_name(change, message, tmp_path):

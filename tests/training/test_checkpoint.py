@@ -7,7 +7,15 @@ import torch
 from safetensors.torch import save_file
 
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.training import Classifier, ModelCard, load_model, read_card, save_model, warm_start
+from sublabel.training import (
+    Classifier,
+    FactorisedHead,
+    ModelCard,
+    load_model,
+    read_card,
+    save_model,
+    warm_start,
+)
 from sublabel_image import ImageDomain
 from sublabel_image.backbones import SmallResNet
 
@@ -57,6 +65,25 @@ def test_a_warm_start_drops_the_head_and_loads_all_else(saved, classifier):
     assert all(torch.equal(a, b) for a, b in zip(
         fresh.state_dict().values(), classifier.backbone.state_dict().values(), strict=True
     ))  # fmt: skip
+
+
+def test_a_factorised_head_is_saved_loaded_and_dropped(tmp_path):
+    domain, cells = ImageDomain(), torch.arange(6)
+    backbone = domain.create_backbone("small_resnet7")
+    classifier = Classifier(backbone, 6, head=lambda width: FactorisedHead(width, cells // 3, cells % 3, 2))
+    torch.nn.init.normal_(classifier.head.up.weight)
+    card = ModelCard(
+        domain="image",
+        backbone="small_resnet7",
+        classes=tuple("abcdef"),
+        preprocessing=domain.preprocessing(backbone),
+    )
+    save_model(tmp_path, classifier.eval(), card)
+    inputs = torch.rand(2, 3, 32, 32)
+    assert torch.equal(load_model(tmp_path).classifier(inputs), classifier(inputs))
+    report = warm_start(domain.create_backbone("small_resnet7"), tmp_path)
+    assert set(report.dropped) == {name for name in classifier.state_dict() if name.startswith("head.")}
+    assert len(report.dropped) == 7
 
 
 def wider():

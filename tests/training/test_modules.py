@@ -5,10 +5,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from sublabel.errors import ConfigError
-from sublabel.training import Classifier, FinetuneModule, PretrainModule, sgd
+from sublabel.errors import ConfigError, SublabelError
+from sublabel.training import (
+    Classifier,
+    CrossEntropy,
+    FactorisedHead,
+    FinetuneModule,
+    PretrainModule,
+    SampledCrossEntropy,
+    SoftLabels,
+    _watch,
+    sgd,
+)
 from sublabel.training.modules import parameter_groups
 
 
@@ -160,6 +170,9 @@ def test_the_same_seed_gives_the_same_weights():
         (lambda: PretrainModule(Tiny(), 2, schedule="linear"), "schedule is 'linear'"),
         (lambda: PretrainModule(Tiny(), 2, warmup_fraction=1.0), "warmup_fraction is 1.0"),
         (lambda: PretrainModule(Tiny(), 2, label_smoothing=1.0), "label_smoothing is 1.0"),
+        (lambda: PretrainModule(Tiny(), 9, sampled_classes=0), "sampled_classes is 0"),
+        (lambda: PretrainModule(Tiny(), (9, 9), sampled_classes=5), "sampled softmax .* is for one head"),
+        (lambda: PretrainModule(Tiny(), 9, sampled_classes=5, label_smoothing=0.1), "use one of the two"),
     ],
 )
 def test_bad_options_are_refused(make, message):
@@ -175,3 +188,83 @@ def test_pretraining_reports_its_validation_loss():
     with torch.inference_mode():
         expected = nn.functional.cross_entropy(module.eval()(inputs), labels)
     assert scores["val/loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+class Pairs(Dataset):
+    """Brightness with other targets than its label."""
+
+    def __init__(self, target):
+        self.inputs, self.labels = brightness_data().tensors
+        self.target = target
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.target(int(self.labels[index]))
+
+
+def trained(target, num_classes, **options):
+    L.seed_everything(0, verbose=False)
+    module = PretrainModule(
+        Tiny(), num_classes, optimizer=sgd(0.05), mean=(0.5,) * 3, std=(0.25,) * 3, **options
+    )
+    trainer(max_epochs=8).fit(module, DataLoader(Pairs(target), batch_size=16, shuffle=True))
+    return module.eval(), module(brightness_data().tensors[0])
+
+
+def test_soft_labels_are_learned_as_probabilities():
+    soft = [
+        SoftLabels(torch.tensor([0, 2]), torch.tensor([0.75, 0.25])),
+        SoftLabels(torch.tensor([1, 1]), torch.tensor([1.0, 0.0])),
+    ]
+    module, logits = trained(lambda label: soft[label], 3)
+    labels = brightness_data().tensors[1]
+    means = [logits.softmax(-1)[labels == label].mean(0) for label in (0, 1)]
+    assert means[0][0] > 0.5
+    assert 0.12 < means[0][2] < 0.4
+    assert means[1][1] > 0.7
+    loader = DataLoader(Pairs(lambda label: soft[label]), batch_size=16)
+    [scores] = trainer().validate(module, loader, verbose=False)
+    assert scores["val/loss"] < 0.9
+
+
+def test_two_heads_learn_both_labels():
+    module, logits = trained(lambda label: torch.tensor([label, 2 - label]), (2, 3))
+    labels = brightness_data().tensors[1]
+    weak, teacher = logits.split(module.heads, -1)
+    assert logits.shape == (96, 5)
+    assert (weak.argmax(-1) == labels).float().mean() > 0.95
+    assert (teacher.argmax(-1) == 2 - labels).float().mean() > 0.95
+
+
+def test_sampled_softmax_over_a_factorised_head_learns():
+    cells = torch.arange(60)
+
+    def head(width):
+        return FactorisedHead(width, cells // 6, cells % 6, rank=2)
+
+    _, logits = trained(lambda label: 7 + 40 * label, 60, head=head, sampled_classes=8)
+    assert (logits.argmax(-1) == 7 + 40 * brightness_data().tensors[1]).float().mean() > 0.95
+
+
+def test_classes_are_sampled_where_there_are_more():
+    assert PretrainModule(Tiny(), 9, sampled_classes=8).objective == SampledCrossEntropy(9, 8)
+    assert PretrainModule(Tiny(), 8, sampled_classes=8).objective == CrossEntropy((8,))
+
+
+@pytest.mark.parametrize("looks_at_once", [True, False])
+def test_a_loss_that_is_not_finite_ends_the_training_and_names_the_step(monkeypatch, looks_at_once):
+    # On another device than the CPU it is found at the end of the epoch, or after 100 steps.
+    monkeypatch.setattr(_watch, "WAITLESS", ("cpu",) if looks_at_once else ())
+    module = PretrainModule(Tiny(), 2)
+    steps, objective = [], module.objective
+
+    def broken(head, features, targets):
+        steps.append(len(steps))
+        return objective(head, features, targets) * (torch.nan if len(steps) == 4 else 1)
+
+    module.objective = broken
+    with pytest.raises(SublabelError, match="the loss of step 3 is not finite .precision '32-true'."):
+        trainer(max_epochs=2).fit(module, DataLoader(brightness_data(), batch_size=16))
+    assert len(steps) == (4 if looks_at_once else 6)

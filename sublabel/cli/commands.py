@@ -1,47 +1,68 @@
-"""The command line: relabel predictions, look at what they say, list the strategies."""
+"""The commands and their options."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
-from sublabel.errors import ConfigError, LabelError, SublabelError
-from sublabel.labels import STRATEGIES, Alignment, ConfusionMatrix, LabelSpace, RawSPL, Strategy
-from sublabel.tables import count_pairs, read_metadata, relabel_table
+from sublabel.cli.rendering import console, show_inspection, show_space, space_findings
+from sublabel.errors import ConfigError, SublabelError
+from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
+from sublabel.labels import STRATEGIES, LabelSpace, Strategy
+from sublabel.tables import Progress, count_pairs, read_metadata, relabel_table
 
 LARGEST = 10
 
 
 def relabel(options: Namespace) -> None:
     """Write the relabeled table of predictions, and say what became of the samples."""
-    summary = relabel_table(
-        options.predictions, options.output, _strategy(options.strategy), alignment=options.alignment
-    )
+    strategy = _strategy(options.strategy)
+    with _progress() as progress:
+        summary = relabel_table(
+            options.predictions,
+            options.output,
+            strategy,
+            alignment=options.alignment,
+            threads=options.threads,
+            progress=progress,
+        )
     if options.space is not None:
         summary.space.save(options.space)
-    _console().print(f"{summary}\n{options.output}", soft_wrap=True)
+    console().print(f"{summary}\n{options.output}", soft_wrap=True)
 
 
 def inspect(options: Namespace) -> None:
-    """Show predictions (the confusion matrix and what each strategy makes of it) or a label space."""
-    path = Path(options.path)
-    if path.suffix == ".json":
-        _show_space(LabelSpace.load(path), options.largest)
-        return
-    space = read_metadata(path).get("label_space")
+    """Say what predictions show (agreement, tails, what each strategy costs), or what a label space holds."""
+    space = _read_space(options.path)
     if space is not None:
-        _show_space(LabelSpace.from_json(space), options.largest)
+        if options.json:
+            _print_json(space_findings(space, options.largest))
+        else:
+            show_space(space, options.largest)
+        return
+    with _progress() as progress:
+        confusion = count_pairs(options.path, threads=options.threads, progress=progress)
+    found = inspect_confusion(
+        confusion,
+        options.alignment,
+        rare=options.rare,
+        feature_width=options.feature_width,
+        largest=options.largest,
+    )
+    if options.json:
+        _print_json(found.to_dict())
     else:
-        _show_confusion(count_pairs(path), options.alignment, options.largest)
+        show_inspection(found, options.largest)
 
 
 def strategies(options: Namespace) -> None:
@@ -50,7 +71,7 @@ def strategies(options: Namespace) -> None:
     for kind, model in STRATEGIES.items():
         fields = [f"{name} ({field.default})" for name, field in model.model_fields.items() if name != "kind"]
         table.add_row(kind, (model.__doc__ or "").split("\n", maxsplit=1)[0], "\n".join(fields))
-    _console().print(table)
+    console().print(table)
 
 
 def parser() -> ArgumentParser:
@@ -81,9 +102,44 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         command(options[options.command])
     except (SublabelError, OSError) as error:
-        _console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
+        console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
         return 2
     return 0
+
+
+def _read_space(path: str) -> LabelSpace | None:
+    """The label space of a JSON file or of a relabeled table; None of predictions."""
+    if path.endswith(".json"):
+        return LabelSpace.load(path)
+    text = read_metadata(path).get("label_space")
+    return None if text is None else LabelSpace.from_json(text)
+
+
+def _print_json(findings: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(findings, ensure_ascii=False, indent=2) + "\n")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on the terminal, one for each stage; none where the output goes to a file."""
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.completed:,.0f} rows"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=(terminal := console(stderr=True)),
+        disable=not terminal.is_terminal,
+        transient=True,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, rows: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=rows)
+            bars.update(tasks[stage], completed=done)
+
+        yield report
 
 
 def _strategy(options: dict[str, Any]) -> Strategy:
@@ -132,13 +188,31 @@ def _relabel_arguments(command: ArgumentParser) -> None:
     command.add_argument(
         "--space", type=str | None, default=None, help="also write the label space as JSON, here"
     )
+    _threads_argument(command)
     _alignment_argument(command)
 
 
 def _inspect_arguments(command: ArgumentParser) -> None:
     command.add_argument("path", type=str, help="predictions, a relabeled table, or a label space (.json)")
-    command.add_argument("--largest", type=int, default=LARGEST, help="how many sub-concepts to list")
+    command.add_argument("--largest", type=int, default=LARGEST, help="rows of each table, at most")
+    command.add_argument(
+        "--rare", type=int, default=RARE, help="cells with fewer samples count as rare (ours)"
+    )
+    command.add_argument(
+        "--feature_width",
+        type=int,
+        default=FEATURE_WIDTH,
+        help="features that the pre-training head sees, for its size",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON, for machines")
+    _threads_argument(command)
     _alignment_argument(command)
+
+
+def _threads_argument(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--threads", type=int | None, default=None, help="threads that read; default: all cores, up to 16"
+    )
 
 
 def _alignment_argument(command: ArgumentParser) -> None:
@@ -150,83 +224,7 @@ def _alignment_argument(command: ArgumentParser) -> None:
     )
 
 
-def _show_confusion(confusion: ConfusionMatrix, alignment: Any, largest: int) -> None:
-    console = _console()
-    aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
-    rows, columns = confusion.shape
-    entries = confusion.counts.tocoo()
-    agree = aligned.agrees(entries.row, entries.col)
-    agreed = int(entries.data[agree].sum())
-    console.print(repr(confusion), soft_wrap=True)
-    console.print(
-        f"agreement: {_share(agreed, confusion.total)}; occupancy: {_share(entries.nnz, rows * columns)} of "
-        "the cells",
-        soft_wrap=True,
-    )
-    sizes = Table("strategy", "classes", "samples", "dropped")
-    for kind, model in STRATEGIES.items():
-        try:
-            space = model().fit(confusion, aligned)
-        except LabelError as error:
-            sizes.add_row(kind, "–", "–", str(error).split(":", maxsplit=1)[0])
-            continue
-        used = int(space.sizes.sum())
-        sizes.add_row(kind, f"{space.num_classes:,}", f"{used:,}", f"{confusion.total - used:,}")
-    console.print(sizes)
-    space = RawSPL().fit(confusion, aligned)
-    console.print(_sub_concepts(space, largest))
-
-
-def _show_space(space: LabelSpace, largest: int) -> None:
-    console = _console()
-    sizes = space.sizes
-    console.print(repr(space), soft_wrap=True)
-    console.print(
-        f"fingerprint {space.fingerprint}; {int(sizes.sum()):,} samples when fitted", soft_wrap=True
-    )
-    kinds = Table("kind", "classes", "samples", "smallest", "median", "largest")
-    for kind in dict.fromkeys(space.kinds):
-        chosen = sizes[[entry == kind for entry in space.kinds]]
-        numbers = (len(chosen), chosen.sum(), chosen.min(), int(np.median(chosen)), chosen.max())
-        kinds.add_row(kind, *(f"{number:,}" for number in numbers))
-    console.print(kinds)
-    console.print(_sub_concepts(space, largest))
-
-
-def _sub_concepts(space: LabelSpace, largest: int) -> Table:
-    """The largest classes that are not a whole agreed class; all classes where there is no other."""
-    sizes = space.sizes
-    finer = [label for label, kind in enumerate(space.kinds) if kind in ("disagreed", "other")]
-    shown = sorted(finer or range(len(space)), key=lambda label: (-sizes[label], label))[:largest]
-    table = Table(
-        "label",
-        "kind",
-        "samples",
-        "share",
-        title="the largest sub-concepts" if finer else "the largest classes",
-    )
-    table.add_column("name", overflow="fold")
-    for label in shown:
-        entry = space.describe(label)
-        table.add_row(
-            str(label), entry.kind, f"{entry.size:,}", _share(entry.size, int(sizes.sum())), entry.name
-        )
-    return table
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part:,} ({part / whole:.1%})" if whole else "0"
-
-
 def _version() -> str:
     from sublabel import __version__
 
     return __version__
-
-
-def _console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, markup=False, highlight=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

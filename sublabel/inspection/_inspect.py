@@ -1,0 +1,169 @@
+"""Looking at a confusion matrix, and what to expect of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from sublabel.errors import ConfigError
+from sublabel.inspection._costs import strategy_costs
+from sublabel.inspection._similar import similar_pairs
+from sublabel.inspection._view import View
+from sublabel.inspection.findings import Advice, Cell, Inspection, WeakClass
+from sublabel.labels import Alignment, ConfusionMatrix
+from sublabel.labels.alignment import AlignmentLike
+
+RARE = 10
+"""Cells with fewer samples are rare."""
+FEATURE_WIDTH = 2048
+"""Of a ResNet50, 2D or 3D."""
+CHANCE_KAPPA = 0.05
+"""Cohen's kappa below which the teacher is as good as guessing."""
+NEAR_TOTAL_AGREEMENT = 0.95
+"""From this agreement on, sub-concepts would hold too few samples to matter."""
+RARE_CELLS, RARE_SAMPLES = 0.9, 0.5
+"""Shares of the disagreed cells, and of the samples in them, from which rare cells are all there is."""
+
+
+def inspect_confusion(
+    confusion: ConfusionMatrix,
+    alignment: AlignmentLike = None,
+    *,
+    rare: int = RARE,
+    feature_width: int = FEATURE_WIDTH,
+    largest: int = 10,
+) -> Inspection:
+    """Look at a confusion matrix; nothing of the size W × T is made (ours).
+
+    Args:
+        confusion: Counts over all samples.
+        alignment: Which classes agree; default: those of equal names.
+        rare: Cells with fewer samples are rare, 1 or more.
+        feature_width: Features that the pre-training head sees, 1 or more.
+        largest: How many of the largest cells to name.
+
+    Raises:
+        LabelError: The alignment does not fit.
+        ConfigError: A number is out of range.
+
+    Example:
+        >>> confusion = ConfusionMatrix.from_labels([0, 0, 0, 1], [0, 0, 1, 1], weak_vocabulary=["a", "b"])
+        >>> found = inspect_confusion(confusion)
+        >>> found.agreement, found.occupancy, [(entry.name, entry.agreement) for entry in found.classes]
+        (0.75, 0.75, [('a', 0.6666666666666666), ('b', 1.0)])
+        >>> [(cost.strategy["kind"], cost.head_parameters) for cost in found.strategies][:2]
+        [('weak_only', 4098), ('teacher_only', 4098)]
+    """
+    if rare < 1 or feature_width < 1:
+        raise ConfigError(f"rare is {rare} and feature_width {feature_width}; expected 1 or more of each")
+    aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
+    view = View.of(confusion, aligned, rare)
+    rare_disagreed = view.is_rare & ~view.agrees
+    weak_names, teacher_names = confusion.weak_vocabulary, confusion.teacher_vocabulary
+    found = Inspection(
+        weak_classes=len(weak_names),
+        teacher_classes=len(teacher_names),
+        samples=int(view.samples.sum()),
+        abstained=confusion.abstained,
+        cells=len(view.count),
+        rare=rare,
+        rare_cells=int(np.count_nonzero(view.is_rare)),
+        rare_samples=int(view.count[view.is_rare].sum()),
+        agreed=int(view.count[view.agrees].sum()),
+        agreed_cells=int(np.count_nonzero(view.agrees)),
+        rare_disagreed_cells=int(np.count_nonzero(rare_disagreed)),
+        rare_disagreed_samples=int(view.count[rare_disagreed].sum()),
+        chance_agreement=_chance_agreement(view, aligned),
+        classes=_weak_classes(view, confusion),
+        without_samples=tuple(weak_names[row] for row in np.flatnonzero(view.samples == 0).tolist()),
+        without_counterpart=tuple(weak_names[row] for row in np.flatnonzero(~view.has_counterpart).tolist()),
+        never_predicted=tuple(
+            teacher_names[column] for column in np.flatnonzero(view.predicted == 0).tolist()
+        ),
+        similar=similar_pairs(view, confusion, aligned),
+        largest_cells=_largest_cells(view, confusion, largest),
+        feature_width=feature_width,
+        strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width)),
+    )
+    return replace(found, warnings=tuple(_warnings(found, len(aligned))))
+
+
+def _chance_agreement(view: View, aligned: Alignment) -> float:
+    total = float(view.samples.sum())
+    if not total:
+        return 0.0
+    weak, teacher = aligned.pairs.T
+    return float((view.samples[weak] / total) @ (view.predicted[teacher] / total))
+
+
+def _weak_classes(view: View, confusion: ConfusionMatrix) -> tuple[WeakClass, ...]:
+    agreed = view.by_row(view.agrees, view.count)
+    cells = view.by_row(np.ones(len(view.row), dtype=bool))
+    rare_cells, rare_samples = view.by_row(view.is_rare), view.by_row(view.is_rare, view.count)
+    present = np.flatnonzero(view.samples)
+    share = np.where(view.has_counterpart, agreed / np.maximum(view.samples, 1), np.inf)[present]
+    ordered = present[np.lexsort((-view.samples[present], share))]
+    return tuple(
+        WeakClass(
+            confusion.weak_vocabulary[row],
+            int(view.samples[row]),
+            int(agreed[row]) if view.has_counterpart[row] else None,
+            int(cells[row]),
+            int(rare_cells[row]),
+            int(rare_samples[row]),
+        )
+        for row in ordered.tolist()
+    )
+
+
+def _largest_cells(view: View, confusion: ConfusionMatrix, number: int) -> tuple[Cell, ...]:
+    cells = np.flatnonzero(~view.agrees)
+    cells = cells[np.argsort(-view.count[cells], kind="stable")[: max(number, 0)]]
+    return tuple(
+        Cell(
+            confusion.weak_vocabulary[view.row[cell]],
+            confusion.teacher_vocabulary[view.column[cell]],
+            int(view.count[cell]),
+        )
+        for cell in cells
+    )
+
+
+def _warnings(found: Inspection, pairs: int) -> Iterator[Advice]:
+    if not found.samples:
+        yield Advice("no_samples", "There is no sample with both a weak label and a prediction.")
+        return
+    if not pairs:
+        yield Advice(
+            "no_alignment",
+            "No weak class has the name of a teacher class, so nothing can agree: give an alignment.",
+        )
+    elif found.kappa < CHANCE_KAPPA:
+        yield Advice(
+            "teacher_at_chance",
+            f"The teacher agrees with {found.agreement:.1%} of the weak labels, and independent labels would "
+            f"agree in {found.chance_agreement:.1%}: its predictions say nothing about the weak classes, and "
+            "cells of such a matrix are not sub-concepts. Check the teacher, the vocabularies and the "
+            "alignment.",
+        )
+    elif found.agreement >= NEAR_TOTAL_AGREEMENT:
+        yield Advice(
+            "near_total_agreement",
+            f"The teacher agrees with {found.agreement:.1%} of the weak labels: SPL would split off "
+            f"{found.samples - found.agreed:,} samples only, and do much the same as the weak labels.",
+        )
+    disagreed_cells = found.cells - found.agreed_cells
+    if (
+        disagreed_cells
+        and found.rare_disagreed_cells >= RARE_CELLS * disagreed_cells
+        and found.rare_disagreed_samples >= RARE_SAMPLES * (found.samples - found.agreed)
+    ):
+        share = found.rare_disagreed_samples / (found.samples - found.agreed)
+        yield Advice(
+            "rare_cells",
+            f"{found.rare_disagreed_cells:,} of {disagreed_cells:,} cells in which the labels disagree hold "
+            f"fewer than {found.rare} samples, together {share:.1%} of the samples there: too few "
+            "to learn a sub-concept from. SPL-B, a larger data set, or fewer teacher classes suit it better.",
+        )

@@ -1,0 +1,371 @@
+"""Ways to count samples into a confusion matrix, behind one streaming interface (ours).
+
+Everything is summed in integers, probabilities in units of 2^-30: chunks of any size, in any order, merged in
+any tree, give the same matrix. `HardCounts`, `ProbabilityMass` and `ConfidentCounts` are their options.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from sublabel.errors import LabelError
+from sublabel.labels._arrays import check_labels, check_top, first_column
+from sublabel.labels._counting import CellCounter
+from sublabel.labels.alignment import Alignment, AlignmentLike
+from sublabel.labels.confusion import Confidence, ConfusionMatrix
+from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
+
+UNIT_BITS = 30
+UNIT = 1 << UNIT_BITS
+"""A probability of 1: int64 holds the sum of eight billion samples."""
+OTHER = "(other)"
+PredictionChunk = tuple[Any, Any, Any]
+"""Weak labels (N,), the teacher's classes (N,) or (N, k), and their probabilities or None."""
+
+
+class ConfusionBuilder(ABC):
+    """Sums of a stream of samples, which become a confusion matrix.
+
+    Attributes:
+        passes: How many times the stream is read: `next_pass` ends each pass but the last.
+    """
+
+    passes = 1
+
+    def __init__(
+        self, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike | None = None
+    ) -> None:
+        self.weak_vocabulary = Vocabulary.of(weak_vocabulary)
+        self.teacher_vocabulary = (
+            self.weak_vocabulary if teacher_vocabulary is None else Vocabulary.of(teacher_vocabulary)
+        )
+
+    @abstractmethod
+    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
+        """Add samples.
+
+        Args:
+            weak: Weak labels, integers (N,), -1 where there is none.
+            top_ids: The teacher's classes, integers (N,) or (N, k), the most probable first, -1 where there
+                is none.
+            top_probs: Their probabilities, floats of the same shape in 0–1; hard counts need none.
+
+        Raises:
+            LabelError: The arrays do not fit; nothing is added then.
+        """
+
+    def next_pass(self) -> None:
+        """End a pass; the next `update` begins another one over the same samples.
+
+        Raises:
+            LabelError: It was the last.
+        """
+        raise LabelError(f"this builder reads the samples {self.passes} time(s), and has: call build")
+
+    @abstractmethod
+    def merge(self, other: Self) -> Self:
+        """A new builder with the samples of both, which are in the same pass.
+
+        Raises:
+            LabelError: The other one has other vocabularies or options, or is in another pass.
+        """
+
+    @abstractmethod
+    def build(self) -> ConfusionMatrix:
+        """The confusion matrix of all samples.
+
+        Raises:
+            LabelError: A pass is missing.
+        """
+
+    def _check_weak(self, weak: Any, top_ids: Any) -> np.ndarray:
+        labels = check_labels(weak, self.weak_vocabulary, "weak")
+        rows = len(top_ids) if np.ndim(top_ids) else 0
+        if rows != len(labels):
+            raise LabelError(
+                f"got {len(labels)} weak labels and {rows} teacher predictions; expected one of each for "
+                "every sample: join them on their sample ids first"
+            )
+        return labels
+
+    def _settings(self) -> dict[str, Any]:
+        """What two builders must have in common to be merged."""
+        return {
+            "class": type(self).__name__,
+            "weak vocabulary": self.weak_vocabulary,
+            "teacher vocabulary": self.teacher_vocabulary,
+        }
+
+    def _check_other(self, other: ConfusionBuilder) -> None:
+        theirs = other._settings()
+        for name, mine in self._settings().items():
+            if mine != theirs.get(name):
+                raise LabelError(
+                    f"cannot merge builders of different {name} ({mine!r} and {theirs.get(name)!r}): start "
+                    "both the same way, and end a pass only when the builders of all samples are merged"
+                )
+
+
+def build_confusion(
+    builder: ConfusionBuilder, chunks: Callable[[], Iterable[PredictionChunk]]
+) -> ConfusionMatrix:
+    """Read a stream as often as a builder needs it.
+
+    Args:
+        builder: A fresh one.
+        chunks: Called once for each pass; gives (weak (N,), top_ids (N, k), top_probs (N, k)) for each chunk.
+
+    Example:
+        >>> samples = [([0, 0], [[0, 1], [1, 0]], [[0.9, 0.1], [0.6, 0.4]])]
+        >>> builder = MassBuilder(["cat", "dog"])
+        >>> build_confusion(builder, lambda: samples).counts.toarray()
+        array([[1, 1],
+               [0, 0]])
+    """
+    for number in range(builder.passes):
+        if number:
+            builder.next_pass()
+        for weak, top_ids, top_probs in chunks():
+            builder.update(weak, top_ids, top_probs)
+    return builder.build()
+
+
+class HardBuilder(ConfusionBuilder):
+    """Every sample counts one, in the cell of the teacher's most probable class, however probable."""
+
+    def __init__(
+        self, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike | None = None
+    ) -> None:
+        super().__init__(weak_vocabulary, teacher_vocabulary)
+        self._confusion = ConfusionMatrix(self.weak_vocabulary, self.teacher_vocabulary)
+
+    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
+        """Count samples."""
+        self._confusion.update(weak, first_column(top_ids))
+
+    def merge(self, other: Self) -> Self:
+        """A new builder with the samples of both."""
+        self._check_other(other)
+        merged = type(self)(self.weak_vocabulary, self.teacher_vocabulary)
+        merged._confusion = self._confusion.merge(other._confusion)
+        return merged
+
+    def build(self) -> ConfusionMatrix:
+        """The counts."""
+        return self._confusion
+
+
+class MassBuilder(ConfusionBuilder):
+    """Every sample counts one, spread over its row in proportion to the teacher's probabilities.
+
+    Args:
+        weak_vocabulary: The W weak classes.
+        teacher_vocabulary: The T teacher classes; None when they are the weak ones.
+        rest: Where the probability outside the top k goes: to them in proportion, or to a class `(other)`.
+        k: How many of the teacher's classes count; None: all that are given.
+    """
+
+    def __init__(
+        self,
+        weak_vocabulary: VocabularyLike,
+        teacher_vocabulary: VocabularyLike | None = None,
+        *,
+        rest: Literal["renormalise", "other"] = "renormalise",
+        k: int | None = None,
+    ) -> None:
+        super().__init__(weak_vocabulary, teacher_vocabulary)
+        self.rest, self.k = rest, k
+        self._columns = self.teacher_vocabulary
+        if rest == "other":
+            self._columns = Vocabulary([*self.teacher_vocabulary, OTHER])
+        self._units = CellCounter((len(self.weak_vocabulary), len(self._columns)))
+        self._abstained = 0
+
+    @property
+    def mass(self) -> Any:
+        """Expected samples of each cell: `scipy.sparse.csr_array` float64 (W, T), with `other` (W, T + 1)."""
+        return self._units.total() * (1.0 / UNIT)
+
+    def _settings(self) -> dict[str, Any]:
+        return super()._settings() | {"rest": self.rest, "k": self.k}
+
+    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
+        """Spread samples over the cells of their rows."""
+        weak = self._check_weak(weak, top_ids)
+        ids, probs = check_top(top_ids, top_probs, self.teacher_vocabulary, len(weak))
+        ids, probs = ids[:, : self.k], np.ascontiguousarray(probs[:, : self.k])
+        voted = (weak >= 0) & (ids[:, 0] >= 0)
+        weak, ids, probs = weak[voted], ids[voted], probs[voted]
+        self._abstained += len(voted) - len(weak)
+        sums = probs.sum(axis=1, keepdims=True)
+        scaled = self.rest == "renormalise"
+        divisor = sums if scaled else np.maximum(sums, 1.0)
+        shares = np.divide(probs, divisor, out=np.zeros_like(probs), where=divisor > 0)
+        units = np.floor(shares * UNIT).astype(np.int64)
+        left = UNIT - units.sum(axis=1)
+        if scaled:
+            # What rounding leaves goes to the prediction, so that every sample counts exactly one.
+            units[:, 0] += left
+        else:
+            ids = np.column_stack([ids, np.full(len(ids), len(self.teacher_vocabulary))])
+            units = np.column_stack([units, left])
+        kept = units > 0
+        rows = np.broadcast_to(weak[:, None], ids.shape)
+        self._units.add_weighted(rows[kept], ids[kept], units[kept])
+
+    def merge(self, other: Self) -> Self:
+        """A new builder with the samples of both."""
+        self._check_other(other)
+        merged = type(self)(self.weak_vocabulary, self.teacher_vocabulary, rest=self.rest, k=self.k)
+        for part in (self, other):
+            merged._units.add_matrix(part._units.total())
+            merged._abstained += part._abstained
+        return merged
+
+    def build(self) -> ConfusionMatrix:
+        """The expected counts in whole samples; row totals are exact."""
+        units: Any = self._units.total()
+        counts = units.copy()
+        counts.data = units.data >> UNIT_BITS
+        remainder = units.data & (UNIT - 1)
+        rows = np.repeat(np.arange(units.shape[0]), np.diff(units.indptr))
+        missing = np.zeros(units.shape[0], dtype=np.int64)
+        np.add.at(missing, rows, remainder)
+        missing >>= UNIT_BITS
+        order = np.argsort(rows * UNIT + (UNIT - 1 - remainder), kind="stable")
+        rank = np.arange(len(order)) - units.indptr[:-1][rows]
+        counts.data[order[rank < missing[rows]]] += 1
+        return ConfusionMatrix.from_counts(
+            counts,
+            weak_vocabulary=self.weak_vocabulary,
+            teacher_vocabulary=self._columns,
+            abstained=self._abstained,
+        )
+
+
+class ConfidentBuilder(ConfusionBuilder):
+    """A sample counts one where the teacher's probability reaches its class's threshold; else it is unsure.
+
+    Args:
+        weak_vocabulary: The W weak classes.
+        teacher_vocabulary: The T teacher classes; None when they are the weak ones.
+        alignment: Whose samples make a class's threshold.
+        thresholds: `self_confidence`: found in a first pass; else one for all classes, or T of them, in 0–1.
+        candidates: Which of the teacher's classes may pass; `ConfidentCounts` says more.
+
+    Attributes:
+        thresholds: float64 (T,); None until the first of two passes has ended.
+    """
+
+    def __init__(
+        self,
+        weak_vocabulary: VocabularyLike,
+        teacher_vocabulary: VocabularyLike | None = None,
+        alignment: AlignmentLike = None,
+        *,
+        thresholds: Literal["self_confidence"] | float | tuple[float, ...] = "self_confidence",
+        candidates: Literal["top_1", "top_k"] = "top_1",
+    ) -> None:
+        super().__init__(weak_vocabulary, teacher_vocabulary)
+        self.candidates = candidates
+        self.alignment = Alignment.of(alignment, self.weak_vocabulary, self.teacher_vocabulary)
+        rows, columns = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        self.thresholds: np.ndarray | None = None
+        self.passes = 2
+        if thresholds != "self_confidence":
+            self.passes = 1
+            self.thresholds = _given_thresholds(thresholds, columns)
+        # Of the first pass: samples of each weak class, the units of each teacher class's probability over
+        # the samples that agree with it, and over and in its own predictions.
+        self._sums = [np.zeros(size, dtype=np.int64) for size in (rows, columns, columns, columns)]
+        self._confusion = ConfusionMatrix(self.weak_vocabulary, self.teacher_vocabulary)
+        self._unsure = np.zeros(rows, dtype=np.int64)
+
+    def _settings(self) -> dict[str, Any]:
+        return super()._settings() | {
+            "passes": self.passes,
+            "candidates": self.candidates,
+            "alignment": self.alignment.pairs.tolist(),
+            "thresholds": None if self.thresholds is None else self.thresholds.tolist(),
+        }
+
+    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
+        """Add samples to the thresholds or, when they are known, to the counts."""
+        weak = self._check_weak(weak, top_ids)
+        ids, probs = check_top(top_ids, top_probs, self.teacher_vocabulary, len(weak))
+        weak = np.where(ids[:, 0] >= 0, weak, -1)
+        if self.thresholds is None:
+            self._add_confidence(weak, ids, probs)
+            return
+        if self.candidates == "top_1":
+            ids, probs = ids[:, :1], probs[:, :1]
+        passes = (ids >= 0) & (probs >= self.thresholds[np.maximum(ids, 0)])
+        best = np.where(passes, probs, -1.0).argmax(axis=1)
+        unsure = (weak >= 0) & ~passes.any(axis=1)
+        self._unsure += np.bincount(weak[unsure], minlength=len(self._unsure))
+        guess = np.take_along_axis(ids, best[:, None], axis=1).ravel()
+        self._confusion.update(weak[~unsure], guess[~unsure])
+
+    def _add_confidence(self, weak: np.ndarray, ids: np.ndarray, probs: np.ndarray) -> None:
+        seen, own, predicted, predictions = self._sums
+        voted = weak >= 0
+        weak, ids = weak[voted], ids[voted]
+        # Rounded down, so that samples of one and the same probability reach their own mean.
+        units = np.floor(probs[voted] * UNIT).astype(np.int64)
+        seen += np.bincount(weak, minlength=len(seen))
+        agrees = self.alignment.agrees(np.repeat(weak, ids.shape[1]), ids.ravel()).reshape(ids.shape)
+        np.add.at(own, ids[agrees], units[agrees])
+        np.add.at(predicted, ids[:, 0], units[:, 0])
+        predictions += np.bincount(ids[:, 0], minlength=len(predictions))
+
+    def next_pass(self) -> None:
+        """Turn what the first pass saw into thresholds."""
+        if self.thresholds is not None:
+            super().next_pass()
+        seen, own, predicted, predictions = self._sums
+        agreeing = np.zeros(len(own), dtype=np.int64)
+        weak, teacher = self.alignment.pairs.T
+        np.add.at(agreeing, teacher, seen[weak])
+        fallback = np.where(predictions > 0, predicted // np.maximum(predictions, 1), UNIT)
+        self.thresholds = np.where(agreeing > 0, own // np.maximum(agreeing, 1), fallback) / UNIT
+
+    def merge(self, other: Self) -> Self:
+        """A new builder with the samples of both; in the second pass their thresholds must be the same."""
+        self._check_other(other)
+        merged = type(self)(
+            self.weak_vocabulary, self.teacher_vocabulary, self.alignment, candidates=self.candidates
+        )
+        merged.passes = self.passes
+        merged.thresholds = self.thresholds
+        merged._sums = [mine + theirs for mine, theirs in zip(self._sums, other._sums, strict=True)]
+        merged._confusion = self._confusion.merge(other._confusion)
+        merged._unsure = self._unsure + other._unsure
+        return merged
+
+    def build(self) -> ConfusionMatrix:
+        """The confident samples; thresholds and unsure samples are in its `confidence`."""
+        if self.thresholds is None:
+            raise LabelError(
+                "the confidence thresholds come from a first pass over all samples: call next_pass, and "
+                "update with the same samples again"
+            )
+        return ConfusionMatrix.from_counts(
+            self._confusion.counts,
+            weak_vocabulary=self.weak_vocabulary,
+            teacher_vocabulary=self.teacher_vocabulary,
+            abstained=self._confusion.abstained,
+            confidence=Confidence(self.thresholds, self._unsure.copy()),
+        )
+
+
+def _given_thresholds(value: float | tuple[float, ...], classes: int) -> np.ndarray:
+    if isinstance(value, tuple) and len(value) != classes:
+        raise LabelError(
+            f"got {len(value)} confidence thresholds for {classes} teacher classes; give one for each, or "
+            "one number"
+        )
+    return np.full(classes, value) if isinstance(value, float) else np.array(value, dtype=np.float64)

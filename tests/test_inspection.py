@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as numpy_arrays
+
+import sublabel as sl
+from sublabel.inspection import inspect_confusion
+from sublabel.labels import STRATEGIES
+
+KEYS = {
+    *("format", "version", "weak_classes", "teacher_classes", "samples", "abstained", "cells", "rare"),
+    *(
+        "rare_cells",
+        "rare_samples",
+        "agreed",
+        "agreed_cells",
+        "rare_disagreed_cells",
+        "rare_disagreed_samples",
+    ),
+    *(
+        "chance_agreement",
+        "agreement",
+        "kappa",
+        "occupancy",
+        "classes",
+        "without_samples",
+        "without_counterpart",
+    ),
+    *("never_predicted", "similar", "largest_cells", "feature_width", "strategies", "warnings"),
+}
+
+
+def confusion_of(counts, weak=None, teacher=None):
+    counts = np.asarray(counts)
+    cells = [np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape)]
+    names = (
+        weak or counts.shape[0],
+        teacher or (counts.shape[1] if counts.shape[0] != counts.shape[1] else None),
+    )
+    return sl.ConfusionMatrix.from_labels(*cells, weak_vocabulary=names[0], teacher_vocabulary=names[1])
+
+
+def healthy():
+    """Eight classes; two thirds agree, the rest lies in one cell of each row."""
+    return np.diag([200] * 8) + np.roll(np.diag([100] * 8), 3, axis=1)
+
+
+def codes(found):
+    return {warning.code for warning in found.warnings}
+
+
+def kinds(found):
+    return {(pair.kind, pair.first, pair.second) for pair in found.similar}
+
+
+matrices = st.integers(1, 5).flatmap(
+    lambda size: numpy_arrays(np.int64, (size, size), elements=st.integers(0, 30))
+)
+
+
+@given(matrices, st.integers(1, 20))
+def test_every_number_equals_one_counted_cell_by_cell(counts, rare):
+    found = inspect_confusion(confusion_of(counts), rare=rare)
+    cells = [(w, t, int(n)) for (w, t), n in np.ndenumerate(counts) if n]
+    total = sum(n for *_, n in cells)
+    assert found.samples == total
+    assert found.cells == len(cells)
+    assert found.occupancy == len(cells) / counts.size
+    assert found.agreed == sum(n for w, t, n in cells if w == t)
+    assert found.rare_cells == sum(n < rare for *_, n in cells)
+    assert found.rare_samples == sum(n for *_, n in cells if n < rare)
+    assert found.rare_disagreed_samples == sum(n for w, t, n in cells if n < rare and w != t)
+    assert found.never_predicted == tuple(str(t) for t in range(len(counts)) if not counts[:, t].any())
+    assert found.without_samples == tuple(str(w) for w in range(len(counts)) if not counts[w].any())
+    chance = sum(counts[k].sum() * counts[:, k].sum() for k in range(len(counts))) / max(total, 1) ** 2
+    assert found.chance_agreement == pytest.approx(chance)
+    assert {entry.name for entry in found.classes} | set(found.without_samples) == set(
+        map(str, range(len(counts)))
+    )
+    for entry in found.classes:
+        row = [(t, n) for w, t, n in cells if str(w) == entry.name]
+        assert entry.agreement == sum(n for t, n in row if str(t) == entry.name) / sum(n for _, n in row)
+        assert (entry.cells, entry.rare_cells) == (len(row), sum(n < rare for _, n in row))
+        assert entry.rare_samples == sum(n for _, n in row if n < rare)
+    shares = [entry.agreement for entry in found.classes]
+    assert shares == sorted(shares)
+    tails = [entry.rare_cells for entry in found.longest_tails(3)]
+    assert tails == sorted((e.rare_cells for e in found.classes if e.rare_cells), reverse=True)[:3]
+    largest = [cell.samples for cell in found.largest_cells]
+    assert largest == sorted((n for w, t, n in cells if w != t), reverse=True)[:10]
+
+
+def test_kappa_is_that_of_scikit_learn():
+    from sklearn.metrics import cohen_kappa_score
+
+    weak, teacher = np.random.default_rng(0).integers(0, 4, (2, 300))
+    teacher[:100] = weak[:100]
+    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=4)
+    assert inspect_confusion(confusion).kappa == pytest.approx(cohen_kappa_score(weak, teacher))
+
+
+@pytest.mark.parametrize("rare", [1, 10])
+def test_costs_are_those_of_the_fitted_spaces(rare):
+    confusion = confusion_of(healthy() + np.arange(64).reshape(8, 8) % 13)
+    costs = inspect_confusion(confusion, rare=rare, feature_width=7).strategies
+    assert {cost.strategy["kind"] for cost in costs} == set(STRATEGIES)
+    assert {"kind": "raw_spl", "min_count": rare, "rare": "disagreed"} in [cost.strategy for cost in costs]
+    for cost in costs:
+        if cost.problem is not None:
+            assert cost.strategy["kind"] == "confident_spl"
+            assert (cost.classes, cost.dropped, cost.head_parameters) == (None, None, None)
+            continue
+        space = STRATEGIES[cost.strategy["kind"]](**cost.strategy).fit(confusion)
+        outputs = 16 if cost.strategy["kind"] == "two_head" else space.num_classes
+        assert (cost.classes, cost.head_parameters) == (space.num_classes, 8 * outputs)
+        assert cost.used == space.sizes.sum()
+        assert cost.used + cost.dropped == confusion.total
+    dropped = next(cost.dropped for cost in costs if cost.strategy["kind"] == "agreement_filter")
+    assert dropped == confusion.total - np.trace(confusion.counts.toarray())
+
+
+def test_a_healthy_matrix_is_neither_warned_of_nor_paired():
+    found = inspect_confusion(confusion_of(healthy()))
+    assert codes(found) == set()
+    assert kinds(found) == set()
+
+
+def test_a_teacher_at_chance_is_warned_of():
+    found = inspect_confusion(confusion_of(np.full((8, 8), 40)))
+    assert codes(found) == {"teacher_at_chance"}
+    assert "12.5%" in found.warnings[0].message
+
+
+def test_a_teacher_that_always_says_the_same_is_at_chance():
+    counts = np.zeros((8, 8), dtype=int)
+    counts[:, 2] = 100
+    assert "teacher_at_chance" in codes(inspect_confusion(confusion_of(counts)))
+
+
+@pytest.mark.parametrize(("agreed", "warned"), [(96, True), (94, False)])
+def test_near_total_agreement_is_warned_of(agreed, warned):
+    counts = 10 * (np.diag([agreed] * 8) + np.roll(np.diag([100 - agreed] * 8), 3, axis=1))
+    assert codes(inspect_confusion(confusion_of(counts))) == ({"near_total_agreement"} if warned else set())
+
+
+def test_rare_cells_are_warned_of_where_they_hold_the_disagreement():
+    counts = np.diag([200] * 40) + 1
+    assert codes(inspect_confusion(confusion_of(counts), rare=10)) == {"rare_cells"}
+    assert codes(inspect_confusion(confusion_of(counts), rare=1)) == set()
+    # As many rare cells, and the samples lie elsewhere: sub-concepts to learn.
+    assert codes(inspect_confusion(confusion_of(counts + np.roll(np.diag([200] * 40), 3, axis=1)))) == set()
+
+
+def test_vocabularies_without_a_common_name_are_warned_of():
+    confusion = confusion_of(healthy(), weak=list("abcdefgh"), teacher=list("ABCDEFGH"))
+    assert codes(inspect_confusion(confusion)) == {"no_alignment"}
+    alignment = {name: name.upper() for name in "abcdefgh"}
+    assert codes(inspect_confusion(confusion, alignment)) == set()
+
+
+def test_a_matrix_without_samples_is_warned_of_and_nothing_else_fails():
+    found = inspect_confusion(sl.ConfusionMatrix(3))
+    assert codes(found) == {"no_samples"}
+    assert (found.agreement, found.occupancy, found.classes) == (0, 0, ())
+
+
+def test_two_weak_classes_that_the_teacher_sees_alike_are_paired():
+    counts = healthy()
+    counts[[2, 5]] = 0
+    counts[2, [0, 1]], counts[5, [0, 1]] = (200, 100), (40, 20)
+    assert kinds(inspect_confusion(confusion_of(counts))) == {("same_profile", "2", "5")}
+
+
+def test_classes_taken_for_each_other_are_paired():
+    counts = healthy()
+    counts[1, 6], counts[6, 1] = 150, 250
+    pairs = inspect_confusion(confusion_of(counts)).similar
+    mutual = [pair for pair in pairs if pair.kind == "mutual"]
+    assert [(pair.first, pair.second) for pair in mutual] == [("1", "6")]
+    assert mutual[0].score == pytest.approx(min(150 / 450, 250 / 550))
+
+
+def test_a_weak_class_without_a_counterpart_is_paired_with_its_teacher_class():
+    weak = ["bake a cake", *map(str, range(1, 8))]
+    confusion = confusion_of(healthy(), weak=weak, teacher=["baking", *weak[1:]])
+    found = inspect_confusion(confusion)
+    assert found.without_counterpart == ("bake a cake",)
+    assert kinds(found) == {("weak_teacher", "bake a cake", "baking")}
+    assert (
+        kinds(inspect_confusion(confusion, {name: name for name in weak[1:]} | {"bake a cake": "baking"}))
+        == set()
+    )
+
+
+def test_classes_of_few_samples_are_not_paired():
+    counts = healthy()
+    counts[[2, 5]] = 0
+    counts[[2, 5], 3] = 19
+    assert not any(pair.kind == "same_profile" for pair in inspect_confusion(confusion_of(counts)).similar)
+
+
+@given(numpy_arrays(np.int64, (6, 6), elements=st.integers(0, 200)))
+def test_paired_profiles_really_are_that_similar(counts):
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    for pair in inspect_confusion(confusion_of(counts)).similar:
+        if pair.kind == "same_profile":
+            first, second = shares[int(pair.first)], shares[int(pair.second)]
+            cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+            assert cosine >= pair.score - 1e-9 >= 0.9 - 1e-9
+
+
+def test_json_has_its_keys_and_says_the_same_again():
+    found = inspect_confusion(confusion_of(healthy()))
+    assert set(found.to_dict()) == KEYS
+    assert json.loads(json.dumps(found.to_dict()))["classes"][0]["agreed"] == 200
+    assert inspect_confusion(confusion_of(healthy())) == found
+
+
+@pytest.mark.parametrize("options", [{"rare": 0}, {"feature_width": 0}])
+def test_numbers_below_one_are_refused(options):
+    with pytest.raises(sl.ConfigError, match="expected 1 or more"):
+        inspect_confusion(confusion_of(healthy()), **options)
+
+
+def test_a_matrix_of_20_000_squared_is_never_dense():
+    generator = np.random.default_rng(0)
+    weak = generator.integers(0, 20_000, 200_000)
+    teacher = np.where(generator.random(200_000) < 0.5, weak, generator.integers(0, 20_000, 200_000))
+    # The same teacher class in every row is the worst case of comparing rows.
+    teacher[::4] = 7
+    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=20_000)
+    confusion.counts.sum()
+    tracemalloc.start()
+    found = inspect_confusion(confusion)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400e6
+    assert found.samples == 200_000
+    assert len(found.similar) <= 100
