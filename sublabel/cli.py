@@ -15,7 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sublabel.errors import ConfigError, LabelError, SublabelError
+from sublabel.explain.command import add_arguments as _explain_arguments
+from sublabel.explain.command import explain
 from sublabel.labels import STRATEGIES, Alignment, ConfusionMatrix, LabelSpace, RawSPL, Strategy
+from sublabel.report.command import report, report_arguments
 from sublabel.tables import count_pairs, read_metadata, relabel_table
 
 LARGEST = 10
@@ -65,6 +68,8 @@ def parser() -> ArgumentParser:
         (relabel, _relabel_arguments),
         (inspect, _inspect_arguments),
         (strategies, None),
+        (report, report_arguments),
+        (explain, _explain_arguments),
     ):
         command = ArgumentParser(description=function.__doc__)
         if arguments is not None:
@@ -77,7 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; bad input ends with one message and exit code 2."""
     commands = parser()
     options = commands.parse_args(_join_nested(sys.argv[1:] if arguments is None else arguments))
-    command = {function.__name__: function for function in (relabel, inspect, strategies)}[options.command]
+    command = {function.__name__: function for function in (relabel, inspect, strategies, report, explain)}[
+        options.command
+    ]
     try:
         command(options[options.command])
     except (SublabelError, OSError) as error:
