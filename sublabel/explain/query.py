@@ -219,5 +219,9 @@ def _index(name: str, names: Sequence[str], what: str) -> int:
     if name in names:
         return names.index(name)
     similar = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(map(repr, similar))}?" if similar else f"there are {len(names)}"
-    raise ConfigError(f"{name!r} is no {what}; {hint}, such as {', '.join(map(repr, names[:3]))}")
+    hint = (
+        f"did you mean {' or '.join(map(repr, similar))}?"
+        if similar
+        else f"there are {len(names)}, such as {', '.join(map(repr, names[:3]))}"
+    )
+    raise ConfigError(f"{name!r} is no {what}; {hint}")
