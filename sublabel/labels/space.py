@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from sublabel._files import write_atomically
+from sublabel._html import html_table
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import DENSE_CELLS, check_pair, check_sample_ids
 from sublabel.labels._hashing import uniform_from_ids
@@ -19,6 +21,7 @@ from sublabel.labels.vocabulary import Vocabulary
 Kind = Literal["weak", "teacher", "agreed", "disagreed", "other"]
 FORMAT = "sublabel.LabelSpace"
 VERSION = 1
+SHOWN_IN_NOTEBOOK = 10
 
 
 @dataclass(frozen=True)
@@ -312,6 +315,13 @@ class LabelSpace:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the largest classes by name."""
+        largest = np.argsort(-self.sizes, kind="stable")[:SHOWN_IN_NOTEBOOK].tolist()
+        rows = [(entry.name, entry.kind, entry.size) for entry in map(self.describe, largest)]
+        listed = html_table(("class", "kind", "samples"), rows, "the largest classes")
+        return f"<p>{escape(repr(self))}</p>{listed}"
 
     def __repr__(self) -> str:
         return (
