@@ -262,7 +262,7 @@ def samples_chart(data: ReportData) -> Any:
                 scale=colours,
                 sort=list(kinds),
                 title=None,
-                legend=alt.Legend(orient="top", columns=3),
+                legend=alt.Legend(orient="top", columns=2),
             ),
             order=alt.Order("order:Q"),
             tooltip=[

@@ -10,6 +10,9 @@
     return element;
   }
 
+  /* Each side of a pair keeps its own direction of writing. */
+  const isolated = (name) => name.split(" × ").flatMap((part, position) => [position ? " × " : "", make("bdi", { textContent: part })]);
+
   async function unpack() {
     const bytes = Uint8Array.from(atob(byId("block").textContent.trim()), (character) => character.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -79,7 +82,7 @@
       const shown = found.slice(0, state.shown);
       body.replaceChildren(...shown.map((row) => make("tr", {}, ...columns.map((column) => {
         const text = (column.format ?? String)(column.value(row));
-        return make("td", { className: column.numeric ? "number" : "" }, column.numeric ? text : make("bdi", { textContent: text }));
+        return make("td", { className: column.numeric ? "number" : "" }, ...(column.numeric ? [text] : isolated(text)));
       }))));
       heads.forEach((head, position) => {
         if (position === state.column) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
