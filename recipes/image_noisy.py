@@ -23,6 +23,7 @@ from rich.console import Console
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.labels import RawSPL
+from sublabel.report.command import report_of_study
 from sublabel.study import (
     Study,
     StudyOptions,
@@ -139,6 +140,8 @@ def main(arguments: list[str] | None = None) -> Comparison:
     console = Console(highlight=False, quiet=not is_first_process())
     console.print(comparison.to_rich())
     console.print(f"table, models, labels and predictions: {out}/comparison.md and beside it", soft_wrap=True)
+    if is_first_process():
+        console.print(f"all of it to look at: {report_of_study(out)}", soft_wrap=True)
     return comparison
 
 

@@ -10,16 +10,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from sublabel.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
     from torch import Tensor, nn
 
 ENTRY_POINT_GROUP = "sublabel.domains"
+STRIP_FRAMES = 4
+"""Frames of a clip that its thumbnail shows."""
 
 
 class Preprocessing(BaseModel):
@@ -52,6 +57,11 @@ class Domain(ABC):
     def options(self) -> dict[str, Any]:
         """The options that decoded media and results depend on, JSON-able."""
         return {}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build the domain again from what `options` returned."""
+        return cls(**options)
 
     @abstractmethod
     def create_backbone(
@@ -113,6 +123,57 @@ class Domain(ABC):
         """
         return read_each(self.read, rows)
 
+    def thumbnail(self, media: Tensor) -> Tensor:
+        """Make of decoded media the picture that a report shows: the image, or a strip of a clip's frames.
+
+        Args:
+            media: What `read` returned: uint8 (C, H, W), or (T, C, H, W).
+
+        Returns:
+            uint8 (C, H, W'): of a clip up to `STRIP_FRAMES` frames side by side, spread evenly over it,
+            with a white gap between them.
+        """
+        if media.ndim == 3:
+            return media
+        shown = min(STRIP_FRAMES, len(media))
+        frames = media[[(2 * number + 1) * len(media) // (2 * shown) for number in range(shown)]]
+        width = media.shape[-1]
+        gap = max(1, width // 32)
+        strip = frames.new_full((*frames.shape[:-1], width + gap), 255)
+        strip[..., :width] = frames
+        return strip.permute(1, 2, 0, 3).flatten(2)[..., :-gap]
+
+    def cam_layer(self, backbone: nn.Module) -> nn.Module:
+        """Choose the layer that Grad-CAM looks at.
+
+        That is the last one before pooling whose maps are not tiny, and in a transformer the norm before the
+        last attention, found by a forward pass of an input of the size that `preprocessing` gives. Override
+        it where another layer shows more.
+
+        Raises:
+            ConfigError: The backbone's features have no places.
+        """
+        import torch
+
+        from sublabel._feature_maps import feature_layer
+
+        return feature_layer(backbone, torch.zeros(1, *self.preprocessing(backbone).input_size))
+
+    def save_animation(
+        self, frames: np.ndarray, path: str | Path, *, frames_per_second: float | None = None
+    ) -> None:
+        """Write moving pictures; only of a domain with inputs (C, T, H, W), for which others make overlays.
+
+        Args:
+            frames: RGB, uint8 (T, H, W, 3).
+            path: Its suffix is the format: `.mp4` or `.webp`.
+            frames_per_second: None takes a rate at which people can look.
+
+        Raises:
+            ConfigError: The domain writes no such files.
+        """
+        raise ConfigError(f"the domain {self.name!r} writes no animations such as {path}")
+
 
 def read_each(
     read: Callable[[Mapping[str, Any]], Tensor], rows: Sequence[Mapping[str, Any]]
@@ -133,15 +194,19 @@ def domain_names() -> list[str]:
     return sorted(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))
 
 
-def load_domain(name: str) -> Domain:
+def load_domain(name: str, options: Mapping[str, Any] | None = None) -> Domain:
     """Find an installed domain by name.
+
+    Args:
+        name: Of the domain.
+        options: What its `options` returned, to build the same again; None takes its defaults.
 
     Raises:
         ConfigError: No installed package offers that domain.
     """
     for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        domain: Domain = entry.load()()
-        return domain
+        found: type[Domain] = entry.load()
+        return found() if options is None else found.from_options(options)
     raise ConfigError(
         f"no domain is called {name!r}: installed are {', '.join(domain_names()) or 'none'}; "
         f"install the extra that brings it, such as `pip install sublabel[{name}]`"

@@ -4,6 +4,7 @@ from sublabel._torchvision import ensure_torchvision
 
 ensure_torchvision()
 
+from sublabel_video.animation import save_animation  # noqa: E402
 from sublabel_video.backbones import create_backbone  # noqa: E402
 from sublabel_video.clips import ClipOptions, ClipSampling, cut_clips, sample_clips  # noqa: E402
 from sublabel_video.domain import VideoDomain  # noqa: E402
@@ -29,6 +30,7 @@ __all__ = [
     "read_clips",
     "read_frames",
     "sample_clips",
+    "save_animation",
     "training_transform",
     "views_transform",
 ]

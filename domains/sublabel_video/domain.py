@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from sublabel.domain import Domain, Preprocessing
 from sublabel.errors import ConfigError, MediaError
+from sublabel_video.animation import save_animation
 from sublabel_video.backbones import create_backbone
 from sublabel_video.clips import ClipOptions
 from sublabel_video.reading import SHORT, probe, read_clips
@@ -70,6 +73,16 @@ class VideoDomain(Domain):
             "short_side": self.short_side,
             "views": self.views.model_dump(mode="json"),
         }
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build the domain again from what `options` returned."""
+        return cls(
+            ClipOptions.model_validate(options["clip"]),
+            image_size=options["image_size"],
+            short_side=options["short_side"],
+            views=ViewOptions.model_validate(options["views"]),
+        )
 
     def create_backbone(
         self, name: str, *, pretrained: bool = False, weights: str | None = None
@@ -134,3 +147,9 @@ class VideoDomain(Domain):
             frames = read_clips(uri, spans, self.clip, short_side=self.short_side)
             read.update(zip(positions, frames, strict=True))
         return [read[position] for position in range(len(rows))]
+
+    def save_animation(
+        self, frames: np.ndarray, path: str | Path, *, frames_per_second: float | None = None
+    ) -> None:
+        """`sublabel_video.save_animation`."""
+        save_animation(frames, path, frames_per_second=frames_per_second)

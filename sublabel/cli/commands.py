@@ -17,8 +17,11 @@ from rich.table import Table
 
 from sublabel.cli.rendering import console, show_inspection, show_space, space_findings
 from sublabel.errors import ConfigError, SublabelError
+from sublabel.explain.command import add_arguments as _explain_arguments
+from sublabel.explain.command import explain
 from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
 from sublabel.labels import STRATEGIES, LabelSpace, Strategy
+from sublabel.report.command import report, report_arguments
 from sublabel.tables import Progress, count_pairs, read_metadata, relabel_table
 
 LARGEST = 10
@@ -86,6 +89,8 @@ def parser() -> ArgumentParser:
         (relabel, _relabel_arguments),
         (inspect, _inspect_arguments),
         (strategies, None),
+        (report, report_arguments),
+        (explain, _explain_arguments),
     ):
         command = ArgumentParser(description=function.__doc__)
         if arguments is not None:
@@ -98,7 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; bad input ends with one message and exit code 2."""
     commands = parser()
     options = commands.parse_args(_join_nested(sys.argv[1:] if arguments is None else arguments))
-    command = {function.__name__: function for function in (relabel, inspect, strategies)}[options.command]
+    command = {function.__name__: function for function in (relabel, inspect, strategies, report, explain)}[
+        options.command
+    ]
     try:
         command(options[options.command])
     except (SublabelError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from html import escape
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from sublabel._html import html_table
 from sublabel.errors import ConfigError
 from sublabel.evaluation.statistics import paired_difference
 
@@ -121,6 +123,13 @@ class Comparison(BaseModel):
         if curve:
             tables += [Text("\n top-1 by clips per video"), _table(curve[0], curve[1:])]
         return Group(*tables, Text("\n".join(self.notes()), style="dim italic"))
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the table, the curve and their notes."""
+        curve = self.curve()
+        points = html_table(curve[0], curve[1:], "top-1 by clips per video") if curve else ""
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
+        return f"{html_table(self.headings(), self.rows())}{points}<ul>{notes}</ul>"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: every run, and the rows as shown."""

@@ -6,6 +6,7 @@ import json
 import zipfile
 import zlib
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from sublabel._files import write_atomically
+from sublabel._html import html_table, shaded_grid
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import check_pair, check_probabilities
 from sublabel.labels._counting import CellCounter
@@ -20,6 +22,7 @@ from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 FORMAT = "sublabel.ConfusionMatrix"
 VERSION = 1
+SHOWN_IN_NOTEBOOK = 10
 # All that NumPy, zipfile and zlib raise on a damaged archive; a file of another kind has no context manager.
 _DAMAGE = (
     AttributeError,
@@ -300,6 +303,21 @@ class ConfusionMatrix:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the matrix, weak × teacher, and its largest cells by name."""
+        entries = self.counts.tocoo()
+        largest = np.argsort(-entries.data, kind="stable")[:SHOWN_IN_NOTEBOOK]
+        rows = [
+            (
+                self.weak_vocabulary[entries.row[cell]],
+                self.teacher_vocabulary[entries.col[cell]],
+                entries.data[cell],
+            )
+            for cell in largest.tolist()
+        ]
+        listed = html_table(("weak label", "teacher's prediction", "samples"), rows, "the largest cells")
+        return f"<p>{escape(repr(self))}</p>{shaded_grid(self.counts, repr(self))}{listed}"
 
     def __repr__(self) -> str:
         rows, columns = self.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from sublabel._files import write_atomically
+from sublabel._html import html_table
 from sublabel.errors import LabelError
 from sublabel.labels import _serial
 from sublabel.labels._arrays import (
@@ -27,6 +29,7 @@ from sublabel.labels.vocabulary import Vocabulary
 
 LISTED_CHUNK = 1 << 20
 """Samples that are looked up at a time in a space too large for a table."""
+SHOWN_IN_NOTEBOOK = 10
 
 
 @dataclass(frozen=True)
@@ -376,6 +379,13 @@ class LabelSpace:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the largest classes by name."""
+        largest = np.argsort(-self.sizes, kind="stable")[:SHOWN_IN_NOTEBOOK].tolist()
+        rows = [(entry.name, entry.kind, entry.size) for entry in map(self.describe, largest)]
+        listed = html_table(("class", "kind", "samples"), rows, "the largest classes")
+        return f"<p>{escape(repr(self))}</p>{listed}"
 
     def __repr__(self) -> str:
         return (

@@ -83,6 +83,7 @@ class Study:
         self.options = options
         self.out = Path(out)
         self.manifest = open_manifest(manifest)
+        self.manifest_path = Path(manifest).resolve()
         self.manifest.check()
         self.manifest.require("weak_label")
         self.manifest.require("label")
@@ -380,7 +381,19 @@ class Study:
             )
 
     def _claim_folder(self) -> None:
-        record = {"same": self._sameness(), "options": self.options.model_dump(mode="json")}
+        out = self.out.resolve()
+        # Relative where it lies within, so that the folder can be moved.
+        manifest = (
+            self.manifest_path.relative_to(out)
+            if self.manifest_path.is_relative_to(out)
+            else self.manifest_path
+        )
+        record = {
+            "same": self._sameness(),
+            "options": self.options.model_dump(mode="json"),
+            "domain": self.domain.name,
+            "manifest": str(manifest),
+        }
         _write_json(self.out / "study.json", record)
 
 

@@ -42,6 +42,12 @@ def test_the_demo_ends_with_the_papers_table_the_control_and_a_curve(demo):
     assert [row["pretraining"] for row in stored["table"]] == ["none (scratch)", *ROWS]
 
 
+def test_the_demo_ends_with_a_page_that_shows_it(demo):
+    page = (demo[0] / "report.html").read_text(encoding="utf-8")
+    assert "slide left" in page
+    assert "data:image/jpeg;base64," in page
+
+
 def test_clips_inherit_the_query_of_their_video_which_they_may_not_show(demo):
     out, _, _ = demo
     clips = [row for row in pq.read_table(out / "clips.parquet").to_pylist() if row["split"] == "weak"]

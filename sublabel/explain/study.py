@@ -1,0 +1,224 @@
+"""From a question about a study's model to a folder of pictures."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from sublabel.domain import Domain
+from sublabel.errors import ConfigError, MediaError
+from sublabel.explain.gradcam import grad_cam
+from sublabel.explain.listing import Explanation, PanelInfo, write_listing
+from sublabel.explain.models import StudyFolder, StudyModel
+from sublabel.explain.pictures import film_strip, shown_pixels, side_by_side, write_png
+from sublabel.explain.query import TEST, Candidate, ExplainQuery, Group, find_groups
+from sublabel.media import DecodedMedia, ReadMany
+from sublabel.tables import Manifest
+
+BATCH = 16
+ANIMATIONS = (".mp4", ".webp")
+
+Progress = Callable[[int, int], None]
+"""Is told the samples done and their total."""
+
+
+def explain_study(
+    study: str | Path,
+    query: ExplainQuery,
+    out: str | Path,
+    *,
+    manifest: str | Path | None = None,
+    domain: Domain | None = None,
+    progress: Progress | None = None,
+) -> list[Explanation]:
+    """Explain classes of a study's models on its own samples, with Grad-CAM.
+
+    The example of a class is a sample that the model's strategy put into it (of a fine-tuned model: a test
+    sample of it); those are shown that the model is surest of. A second model is explained on the same
+    samples, with the class that its own strategy gave them.
+
+    Args:
+        study: The folder of a study.
+        query: What to explain.
+        out: Folder for the pictures, `explanations.json` and `index.html`.
+        manifest: The study's manifest; default: where the study says that it is.
+        domain: Default: the installed one that the model names, with the study's options.
+        progress: Called after every batch.
+
+    Returns:
+        What was explained, in the order of the page.
+
+    Raises:
+        ArtifactError: The folder is no study, or has no such model.
+        ConfigError: What the query names does not exist, captum is not installed, or the model has no maps.
+        MediaError: Not one of the candidates of a class could be read.
+    """
+    folder, out = StudyFolder.open(study), Path(out)
+    names = [query.model] if query.versus is None else [query.model, query.versus]
+    models = [folder.model(name, domain) for name in names]
+    domain = domain or folder.domain(models[0].card.domain)
+    rows = folder.manifest(manifest)
+    wants_test_labels = query.sample_id is not None or models[0].space is None
+    test_labels = _labels(rows.filter(split=TEST)) if wants_test_labels else {}
+    groups = find_groups(query, models, folder.samples(query.model), test_labels)
+    count = _Count(sum(len(group.candidates) for group in groups), progress)
+    session = _Session(folder.path, domain, models, _rows(rows, groups), out, query)
+    made = [
+        explanation
+        for number, group in enumerate(groups)
+        for explanation in session.explain(group, number, count)
+    ]
+    write_listing(out, query, made)
+    return made
+
+
+class _Shown(NamedTuple):
+    """An example that was chosen."""
+
+    candidate: Candidate
+    media: Tensor
+    """The input, uint8 (C, H, W) or (C, T, H, W)."""
+    probabilities: tuple[float, ...]
+    """Of each panel."""
+
+
+@dataclass
+class _Count:
+    total: int
+    progress: Progress | None
+    done: int = 0
+
+    def add(self, samples: int) -> None:
+        self.done += samples
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+@dataclass(frozen=True)
+class _Session:
+    study: Path
+    domain: Domain
+    models: Sequence[StudyModel]
+    rows: Mapping[str, Mapping[str, Any]]
+    """Of the manifest, by `sample_id`."""
+    out: Path
+    query: ExplainQuery
+
+    def explain(self, group: Group, number: int, count: _Count) -> Iterator[Explanation]:
+        """Choose the examples of a group, and write their pictures."""
+        chosen, unreadable = self._choose(group, count)
+        if not chosen:
+            reasons = "; ".join(f"{many} × {reason}" for reason, many in unreadable.most_common())
+            raise MediaError(f"none of the {len(group.candidates)} samples of {group.title!r}: {reasons}")
+        heats = self._heats(chosen)
+        for place, shown in enumerate(chosen):
+            panels = [
+                PanelInfo(
+                    model=self.models[panel.model].name,
+                    label=self.models[panel.model].classes[panel.label],
+                    probability=round(probability, 4),
+                    is_blank=not heat[place].any(),
+                )
+                for panel, probability, heat in zip(
+                    shown.candidate.panels, shown.probabilities, heats, strict=True
+                )
+            ]
+            yield Explanation(
+                group=group.title,
+                sample_id=shown.candidate.sample_id,
+                split=group.split,
+                panels=tuple(panels),
+                files=self._write(f"{number:02d}-{place:02d}", shown.media, [heat[place] for heat in heats]),
+                available=group.available,
+                unreadable=dict(unreadable),
+            )
+
+    def _choose(self, group: Group, count: _Count) -> tuple[list[_Shown], Counter[str]]:
+        """The `top` candidates by the probability of the first panel's class; ties keep their order."""
+        transform = self.domain.evaluation_transform(self.models[0].card.preprocessing)
+        read_many = self._reader(group.split)
+        kept: list[_Shown] = []
+        unreadable: Counter[str] = Counter()
+        for start in range(0, len(group.candidates), BATCH):
+            batch = group.candidates[start : start + BATCH]
+            media = read_many([self.rows[candidate.sample_id] for candidate in batch])
+            unreadable.update(entry.reason for entry in media if isinstance(entry, MediaError))
+            pairs = zip(batch, media, strict=True)
+            readable = [(candidate, entry) for candidate, entry in pairs if not isinstance(entry, MediaError)]
+            if readable:
+                inputs = torch.stack([transform(entry) for _, entry in readable])
+                kept += self._score([candidate for candidate, _ in readable], inputs)
+                kept = sorted(kept, key=lambda shown: -shown.probabilities[0])[: self.query.top]
+            count.add(len(batch))
+        return kept, unreadable
+
+    def _score(self, candidates: Sequence[Candidate], inputs: Tensor) -> Iterator[_Shown]:
+        with torch.inference_mode():
+            scores = [model.classifier(inputs).float().softmax(1) for model in self.models]
+        for index, candidate in enumerate(candidates):
+            found = tuple(float(scores[panel.model][index, panel.label]) for panel in candidate.panels)
+            yield _Shown(candidate, inputs[index].clone(), found)
+
+    def _heats(self, chosen: Sequence[_Shown]) -> list[np.ndarray]:
+        """For each panel the heat maps of all examples, (N, …)."""
+        inputs = torch.stack([shown.media for shown in chosen])
+        heats = []
+        for place, panel in enumerate(chosen[0].candidate.panels):
+            classifier = self.models[panel.model].classifier
+            layer = self.query.layer or self.domain.cam_layer(classifier.backbone)
+            labels = [shown.candidate.panels[place].label for shown in chosen]
+            batches = [slice(start, start + BATCH) for start in range(0, len(inputs), BATCH)]
+            parts = [grad_cam(classifier, inputs[part], labels[part], layer=layer) for part in batches]
+            heats.append(torch.cat(parts).numpy())
+        return heats
+
+    def _write(self, stem: str, media: Tensor, heats: Sequence[np.ndarray]) -> tuple[str, ...]:
+        pixels = shown_pixels(media)
+        if media.ndim == 3:
+            write_png(self.out / f"{stem}.png", side_by_side(pixels, heats))
+            return (f"{stem}.png",)
+        write_png(self.out / f"{stem}.png", film_strip(pixels, heats))
+        rate = self.models[0].card.preprocessing.frames_per_second
+        animated = side_by_side(pixels, heats)
+        for suffix in ANIMATIONS:
+            self.domain.save_animation(animated, self.out / f"{stem}{suffix}", frames_per_second=rate)
+        return (f"{stem}.png", *(f"{stem}{suffix}" for suffix in ANIMATIONS))
+
+    def _reader(self, split: str) -> ReadMany:
+        decoded = self.study / "media" / split
+        return DecodedMedia(decoded).read_many if decoded.exists() else self.domain.read_many
+
+
+def _labels(manifest: Manifest) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for batch in manifest.batches(["sample_id", "label"]):
+        pairs.update(zip(batch["sample_id"].to_pylist(), batch["label"].to_pylist(), strict=True))
+    return pairs
+
+
+def _rows(manifest: Manifest, groups: Sequence[Group]) -> Mapping[str, Mapping[str, Any]]:
+    """The rows of all candidates, in one pass over the manifest."""
+    wanted = {candidate.sample_id for group in groups for candidate in group.candidates}
+    ids = pa.array(sorted(wanted), pa.string())
+    rows: dict[str, dict[str, Any]] = {}
+    for batch in manifest.batches():
+        chosen = batch.filter(pc.is_in(batch["sample_id"], value_set=ids))
+        rows.update((row["sample_id"], row) for row in chosen.to_pylist())
+    missing = sorted(wanted - set(rows))
+    if missing:
+        similar = difflib.get_close_matches(missing[0], rows, n=1)
+        raise ConfigError(
+            f"the manifest has no sample {missing[0]!r} ({len(missing)} of {len(wanted)} are missing"
+            f"{f'; it has {similar[0]!r}' if similar else ''}): it is not the one of this study"
+        )
+    return rows

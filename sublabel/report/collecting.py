@@ -1,0 +1,251 @@
+"""From the files of a run to what a report shows."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from sublabel.errors import ConfigError, LabelError, TableError
+from sublabel.evaluation import Comparison
+from sublabel.labels import (
+    SPLB,
+    AgreementFilter,
+    Alignment,
+    ConfusionMatrix,
+    LabelSpace,
+    RawSPL,
+    Strategy,
+    TeacherOnly,
+    WeakOnly,
+)
+from sublabel.labels.alignment import AlignmentLike
+from sublabel.report.data import Cells, ExampleClass, ReportData, StrategySpace, cell_labels
+from sublabel.report.examples import Shown, confidence_and_examples, most_confused
+from sublabel.report.facts import study_facts
+from sublabel.tables import count_pairs, read_metadata
+from sublabel.tables.io import iter_batches
+
+STUDY_FILE = "study.json"
+SHOWN_CLASSES = 8
+"""Classes of each group that are shown with examples."""
+
+
+def collect(
+    path: str | Path,
+    *,
+    strategy: str | None = None,
+    seed: int = 0,
+    manifest: str | Path | None = None,
+    pictures: int = 3,
+) -> ReportData:
+    """Collect what a run left.
+
+    Args:
+        path: The folder of a study (with `study.json`), or predictions: a Parquet file or a folder of shards.
+        strategy: The row whose classes are shown one by one; default: raw SPL, else the finest one.
+        seed: Of a study: the seed whose matrix and classes are shown. The table is over all seeds.
+        manifest: Where the media are listed; default: as the study says. Without it there are no pictures.
+        pictures: Examples a class; 0 for none.
+
+    Raises:
+        ConfigError: There is neither a study nor a prediction, or no such strategy or seed.
+        TableError: A table of the run is damaged.
+    """
+    path = Path(path)
+    if (path / STUDY_FILE).exists():
+        return _collect_study(path, strategy, seed, manifest, pictures)
+    if not path.exists():
+        raise ConfigError(f"there is nothing at {path}: give the folder of a study, or predictions")
+    try:
+        confusion = count_pairs(path)
+    except TableError as error:
+        raise ConfigError(
+            f"{path} holds neither a study ({STUDY_FILE}) nor predictions ({error}): give the folder that a "
+            "recipe wrote (--out), or that of a teacher pass"
+        ) from error
+    return from_confusion(confusion, strategy=strategy, title=path.name, statuses=_statuses(path))
+
+
+def from_confusion(
+    confusion: ConfusionMatrix,
+    strategies: Mapping[str, Strategy] | None = None,
+    *,
+    alignment: AlignmentLike = None,
+    strategy: str | None = None,
+    title: str = "Confusion of weak labels and teacher predictions",
+    statuses: Mapping[str, int] | None = None,
+) -> ReportData:
+    """What a report shows of a confusion matrix alone.
+
+    Args:
+        confusion: The counts.
+        strategies: Row name → strategy; default: the paper's. Those that need agreement are left out where no
+            class agrees.
+        alignment: Which classes agree; default: those of equal names.
+        strategy: The one whose classes are shown one by one; default: raw SPL, else the finest one.
+        title: Of the page.
+        statuses: Samples by status of the teacher's pass.
+
+    Example:
+        >>> confusion = ConfusionMatrix.from_labels([0, 0, 1], [0, 1, 1], weak_vocabulary=["bake", "whisk"])
+        >>> from_confusion(confusion).chosen_space.space.names
+        ('bake', 'bake × whisk', 'whisk')
+    """
+    aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
+    spaces, notes = {}, []
+    for name, entry in (strategies or _papers()).items():
+        try:
+            spaces[name] = entry.fit(confusion, aligned)
+        except LabelError as error:
+            notes.append(f"{name} is left out: {error}")
+    return _report(confusion, aligned, spaces, strategy, title, statuses or {}, notes)
+
+
+def _papers() -> dict[str, Strategy]:
+    return {
+        "weak-only": WeakOnly(),
+        "teacher-only": TeacherOnly(),
+        "agreement": AgreementFilter(),
+        "raw SPL": RawSPL(),
+        "SPL-B": SPLB(),
+    }
+
+
+def _report(
+    confusion: ConfusionMatrix,
+    alignment: Alignment,
+    spaces: Mapping[str, LabelSpace],
+    strategy: str | None,
+    title: str,
+    statuses: Mapping[str, int],
+    notes: list[str],
+    **more: Any,
+) -> ReportData:
+    cells = Cells.of(confusion, alignment)
+    entries = tuple(StrategySpace(name, space, cell_labels(space, cells)) for name, space in spaces.items())
+    data = ReportData(
+        title,
+        confusion,
+        alignment,
+        entries,
+        strategy or _default_strategy(entries),
+        statuses=statuses,
+        notes=tuple(notes),
+        **more,
+    )
+    # A name that is none is refused here, not when the page is written.
+    data.space(data.chosen)
+    return data
+
+
+def _default_strategy(spaces: tuple[StrategySpace, ...]) -> str:
+    """Raw SPL, else the one with the most classes."""
+    if not spaces:
+        raise ConfigError("the run has no label space to report on: run at least one strategy of the study")
+    with_cells = [entry for entry in spaces if not entry.is_control] or list(spaces)
+    raw = (entry for entry in with_cells if entry.space.strategy.get("kind") == "raw_spl")
+    return next(raw, max(with_cells, key=lambda entry: len(entry.space))).name
+
+
+def _collect_study(
+    folder: Path, strategy: str | None, seed: int, manifest: str | Path | None, pictures: int
+) -> ReportData:
+    record = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
+    options = record["options"]
+    predictions = folder / f"seed{seed}" / "predictions"
+    if not predictions.exists():
+        raise ConfigError(
+            f"{folder} has no predictions of seed {seed} ({predictions}): it has "
+            f"{', '.join(sorted(entry.name for entry in folder.glob('seed*'))) or 'none yet'}"
+        )
+    confusion = count_pairs(predictions)
+    alignment = Alignment.of(
+        options.get("alignment"), confusion.weak_vocabulary, confusion.teacher_vocabulary
+    )
+    spaces, notes = _stored_spaces(folder / f"seed{seed}", options["strategies"])
+    stored = folder / "comparison.json"
+    comparison = None
+    if stored.exists():
+        kept = json.loads(stored.read_text(encoding="utf-8"))
+        comparison = Comparison.model_validate({key: kept[key] for key in Comparison.model_fields})
+    else:
+        notes.append("The study has not ended: there is no result table yet.")
+    listed = _manifest(folder, record, manifest)
+    statuses = _statuses(predictions)
+    data = _report(
+        confusion,
+        alignment,
+        spaces,
+        strategy,
+        folder.resolve().name,
+        statuses,
+        notes,
+        comparison=comparison,
+        options=options,
+        facts=study_facts(folder, record, seed, listed, confusion, comparison),
+    )
+    return _with_examples(data, predictions, listed, record, pictures)
+
+
+def _with_examples(
+    data: ReportData, predictions: Path, manifest: Path | None, record: Mapping[str, Any], pictures: int
+) -> ReportData:
+    """The same with the teacher's confidence in each class and examples of the most telling ones."""
+    largest = np.argsort(-data.classes.size, kind="stable")[:SHOWN_CLASSES].tolist()
+    groups = (("largest", largest), ("most confused", most_confused(data, SHOWN_CLASSES)))
+    shown = Shown(frozenset(label for _, labels in groups for label in labels), pictures)
+    confidence, found, notes = confidence_and_examples(data, predictions, manifest, record, shown)
+    examples = tuple(
+        ExampleClass(label, group, found.get(label, ()))  # type: ignore[arg-type]
+        for group, labels in groups
+        for label in labels
+    )
+    return replace(data, confidence=confidence, examples=examples, notes=(*data.notes, *notes))
+
+
+def _stored_spaces(folder: Path, strategies: Mapping[str, Any]) -> tuple[dict[str, LabelSpace], list[str]]:
+    """The spaces that a study trained on, and which of its strategies have none yet."""
+    spaces, notes = {}, []
+    for name in strategies:
+        table = folder / _slug(name) / "relabeled.parquet"
+        if not table.exists():
+            notes.append(f"{name} has not been run yet.")
+            continue
+        text = read_metadata(table).get("label_space")
+        if text is None:
+            raise TableError(
+                f"{table} has no label space in its metadata: delete it, and run the study again"
+            )
+        spaces[name] = LabelSpace.from_json(text)
+    return spaces, notes
+
+
+def _slug(name: str) -> str:
+    """A row's name as the study's folder."""
+    return name.lower().replace(" ", "_").replace("-", "_")
+
+
+def _manifest(folder: Path, record: Mapping[str, Any], given: str | Path | None) -> Path | None:
+    """The manifest that was given, or the study's if it is still there."""
+    if given is not None:
+        if not Path(given).exists():
+            raise ConfigError(f"there is no manifest {given}: check the path")
+        return Path(given)
+    stored = record.get("manifest")
+    path = None if stored is None else folder / stored
+    return path if path is not None and path.exists() else None
+
+
+def _statuses(predictions: Path) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for batch in iter_batches(predictions, ["status"]):
+        for entry in pc.value_counts(batch.column(0)).to_pylist():
+            counted[entry["values"] or "no status"] += entry["counts"]
+    return dict(counted.most_common())

@@ -1,0 +1,199 @@
+"""Which classes are worth a look, and pictures of the samples that the teacher is surest of."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sublabel.domain import Domain, load_domain
+from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.report.data import Picture, ReportData
+from sublabel.tables import iter_pairs, open_manifest
+from sublabel.tables.io import iter_batches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEIGHT = 96
+"""Pixels of a picture, at most."""
+JPEG_QUALITY = 80
+# Two-sided 95%.
+NORMAL_QUANTILE = 1.96
+
+
+class Shown(NamedTuple):
+    """Which classes are shown with examples, and with how many."""
+
+    labels: frozenset[int]
+    pictures: int
+
+
+class Candidate(NamedTuple):
+    """A sample that may be shown: the surest first, then by id, so that the choice is the same every time."""
+
+    doubt: float
+    sample_id: str
+
+
+def most_confused(data: ReportData, most: int) -> list[int]:
+    """The classes in which the teacher most often contradicts one weak label (the order is ours).
+
+    By the lower end of Wilson's 95% interval of their share of the weak class, so that a share of few samples
+    counts for less.
+    """
+    columns, kinds = data.classes, data.chosen_space.space.kinds
+    row_totals = np.asarray(data.confusion.counts.sum(axis=1)).ravel()
+    finer = np.array(
+        [
+            label
+            for label, kind in enumerate(kinds)
+            if kind == "disagreed" and columns.weak[label] >= 0 and columns.size[label]
+        ],
+        dtype=np.int64,
+    )
+    if not len(finer):
+        return []
+    bound = wilson_lower(columns.size[finer], row_totals[columns.weak[finer]])
+    found: list[int] = finer[np.argsort(-bound, kind="stable")][:most].tolist()
+    return found
+
+
+def wilson_lower(successes: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """The lower end of Wilson's 95% interval of a share, float64 (N,).
+
+    Example:
+        >>> wilson_lower(np.array([1, 50]), np.array([1, 100])).round(2)
+        array([0.21, 0.4 ])
+    """
+    squared = NORMAL_QUANTILE**2
+    share = successes / trials
+    centre = share + squared / (2 * trials)
+    margin = NORMAL_QUANTILE * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2))
+    lower: np.ndarray = (centre - margin) / (1 + squared / trials)
+    return lower
+
+
+def confidence_and_examples(
+    data: ReportData,
+    predictions: Path,
+    manifest: Path | None,
+    record: Mapping[str, Any],
+    shown: Shown,
+) -> tuple[np.ndarray, dict[int, tuple[Picture, ...]], list[str]]:
+    """The teacher's mean confidence in each class, and examples of some classes, in one pass.
+
+    Args:
+        data: With the chosen strategy.
+        predictions: Of the same samples.
+        manifest: Where the media are listed, None where it is not known.
+        record: What `study.json` holds.
+        shown: Which classes are shown.
+
+    Returns:
+        Confidence, float64 (K,), NaN for a class without samples; label → pictures; notes on what is missing.
+    """
+    confidence, chosen = _confidence_and_choice(data, predictions, shown)
+    wanted = sorted({entry.sample_id for entries in chosen.values() for entry in entries})
+    notes: list[str] = []
+    pictures: dict[str, bytes | MediaError] = {}
+    if manifest is None or "domain" not in record:
+        notes.append("There are no pictures: the study does not say where its manifest is; give --manifest.")
+    elif wanted:
+        try:
+            domain = load_domain(record["domain"], record["same"]["domain"])
+        except ConfigError as error:
+            notes.append(f"There are no pictures: {error}")
+        else:
+            pictures = _draw(manifest, domain, wanted)
+    missing = MediaError("not in the manifest")
+    examples = {
+        label: tuple(_picture(entry, pictures.get(entry.sample_id, missing)) for entry in entries)
+        for label, entries in chosen.items()
+        if pictures
+    }
+    return confidence, examples, notes
+
+
+def _picture(entry: Candidate, drawn: bytes | MediaError) -> Picture:
+    confidence = None if np.isinf(entry.doubt) else -entry.doubt
+    if isinstance(drawn, MediaError):
+        return Picture(entry.sample_id, None, confidence, drawn.reason)
+    return Picture(entry.sample_id, drawn, confidence)
+
+
+def _confidence_and_choice(
+    data: ReportData, predictions: Path, shown: Shown
+) -> tuple[np.ndarray, dict[int, list[Candidate]]]:
+    space = data.chosen_space.space
+    total, count = np.zeros(len(space)), np.zeros(len(space), dtype=np.int64)
+    best: defaultdict[int, list[Candidate]] = defaultdict(list)
+    columns = ["sample_id", "top_probs"]
+    for pairs, batch in zip(iter_pairs(predictions), iter_batches(predictions, columns), strict=True):
+        if not pairs.sample_ids.equals(batch.column("sample_id").cast(pa.string())):
+            raise TableError(f"{predictions} changed while it was read: write the report again")
+        probability = _first(batch.column("top_probs"))
+        ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
+        confidence = np.nan_to_num(probability) if space.needs_confidence else None
+        labels = space.assign(pairs.weak, pairs.teacher, ids, confidence)
+        known = (labels >= 0) & ~np.isnan(probability)
+        np.add.at(total, labels[known], probability[known])
+        np.add.at(count, labels[known], 1)
+        for position in np.flatnonzero(np.isin(labels, list(shown.labels))).tolist():
+            doubt = float(-np.nan_to_num(probability[position], nan=-np.inf))
+            best[int(labels[position])].append(Candidate(doubt, pairs.sample_ids[position].as_py()))
+        for label, candidates in best.items():
+            best[label] = sorted(candidates)[: shown.pictures]
+    mean = np.divide(total, count, out=np.full(len(space), np.nan), where=count > 0)
+    return mean, best
+
+
+def _first(lists: pa.Array) -> np.ndarray:
+    """The first of each list, float64 (N,), NaN where there is none."""
+    filled = pc.if_else(pc.greater(pc.list_value_length(lists), 0), lists, pa.scalar(None, lists.type))
+    values: np.ndarray = pc.list_element(filled, 0).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _draw(manifest: Path, domain: Domain, sample_ids: Sequence[str]) -> dict[str, bytes | MediaError]:
+    """JPEG of each sample, or why there is none; what is not in the manifest is not in the answer."""
+    rows = _rows(manifest, sample_ids)
+    media = domain.read_many(rows)
+    return {
+        row["sample_id"]: entry if isinstance(entry, MediaError) else _jpeg(domain.thumbnail(entry))
+        for row, entry in zip(rows, media, strict=True)
+    }
+
+
+def _rows(manifest: Path, sample_ids: Sequence[str]) -> list[dict[str, Any]]:
+    wanted = pa.array(sample_ids)
+    opened = open_manifest(manifest).filter(split="weak")
+    rows: list[dict[str, Any]] = []
+    for batch in opened.batches():
+        rows += batch.filter(pc.is_in(batch.column("sample_id"), value_set=wanted)).to_pylist()
+    return rows
+
+
+def _jpeg(pixels: Tensor) -> bytes:
+    """Encode uint8 (C, H, W), C of 1 or 3, no higher than `HEIGHT`."""
+    from PIL import Image
+
+    array = pixels.permute(1, 2, 0).numpy()
+    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    if image.height > HEIGHT:
+        image = image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT))
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+def data_uri(jpeg: bytes) -> str:
+    """A picture as the `src` of an image."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -1,0 +1,100 @@
+"""What was run, in words: data, teacher, training, versions."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from sublabel.evaluation import Comparison
+from sublabel.labels import ConfusionMatrix
+from sublabel.tables import open_manifest
+
+
+def study_facts(
+    folder: Path,
+    record: Mapping[str, Any],
+    seed: int,
+    manifest: Path | None,
+    confusion: ConfusionMatrix,
+    comparison: Comparison | None,
+) -> tuple[tuple[str, str], ...]:
+    """What a study was run on and with, as (what, value), most telling first.
+
+    Args:
+        folder: Of the study.
+        record: What its `study.json` holds.
+        seed: Whose teacher is described.
+        manifest: None where it is not known.
+        confusion: Of that seed.
+        comparison: None where the study has not ended.
+    """
+    return tuple(_facts(folder, record, seed, manifest, confusion, comparison))
+
+
+def _facts(
+    folder: Path,
+    record: Mapping[str, Any],
+    seed: int,
+    manifest: Path | None,
+    confusion: ConfusionMatrix,
+    comparison: Comparison | None,
+) -> Iterator[tuple[str, str]]:
+    options = record["options"]
+    rows, columns = confusion.shape
+    if manifest is not None:
+        yield "Manifest", str(manifest)
+        yield "Samples", _splits(manifest)
+    yield "Vocabularies", f"{rows:,} weak classes × {columns:,} classes of the teacher"
+    if record.get("domain"):
+        yield "Domain", f"{record['domain']}: {_short(record['same']['domain'])}"
+    start = "published weights" if options["pretrained"] else (options["weights"] or "random weights")
+    yield "Backbone", f"{options['backbone']}, from {start}"
+    card = folder / f"seed{seed}" / "teacher" / "card.json"
+    if card.exists():
+        made_by = json.loads(card.read_text(encoding="utf-8"))["made_by"]
+        yield "Teacher", _teacher(options, comparison)
+        yield "Precision", made_by["precision"]
+        yield "Versions", ", ".join(f"{name} {found}" for name, found in made_by["versions"].items())
+    for stage in ("pretrain", "finetune"):
+        yield {"pretrain": "Pre-training", "finetune": "Fine-tuning"}[stage], _short(options[stage])
+    yield "Seeds", f"{options['seeds']} (matrix and classes below: seed {seed})"
+    yield "Report", f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+
+
+def _teacher(options: Mapping[str, Any], comparison: Comparison | None) -> str:
+    trained = f"{options['backbone']} trained on the clean target set"
+    scratch = [run.top1 for run in comparison.runs if run.row.startswith("none (")] if comparison else []
+    if not scratch:
+        return trained
+    return f"{trained}; top-1 on the test set {100 * sum(scratch) / len(scratch):.1f}%"
+
+
+def _splits(manifest: Path) -> str:
+    """Rows and sources by split."""
+    counted: Counter[str] = Counter()
+    sources: set[str | None] = set()
+    for batch in open_manifest(manifest).batches(["split", "source_id"]):
+        for entry in pc.value_counts(batch.column("split")).to_pylist():
+            counted[entry["values"] or "no split"] += entry["counts"]
+        weak = batch.filter(pc.fill_null(pc.equal(batch.column("split"), "weak"), False))
+        sources.update(pc.unique(weak.column("source_id")).to_pylist())
+    sources.discard(None)
+    found = ", ".join(f"{name} {rows:,}" for name, rows in counted.items())
+    return f"{found}; the weak ones of {len(sources):,} sources" if sources else found
+
+
+def _short(options: Mapping[str, Any]) -> str:
+    """Options that are set, on a line."""
+    shown = []
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            value = f"({_short(value)})"
+        if value not in (None, "", 0.0, "()"):
+            shown.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(shown)

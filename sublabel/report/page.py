@@ -1,0 +1,218 @@
+"""The page: one HTML file that opens from disk and asks the network for nothing.
+
+Names come from users' files. Those in the markup are escaped by the template; all else travels compressed in
+one data block, which the page's own script puts in as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sublabel._files import write_atomically
+from sublabel.report import matrix_charts, result_charts, theme
+from sublabel.report.data import ReportData, StrategySpace
+from sublabel.report.examples import data_uri
+from sublabel.report.matrix import Order, blocks
+from sublabel.report.saving import vega_lite_version
+from sublabel.report.spaces import PANEL_PIXELS, panel_cells
+
+LISTED_CELLS = 100_000
+"""Cells of the searchable list, the largest ones."""
+LISTED_CLASSES = 20_000
+"""Classes of the table, the largest ones."""
+LOSERS = 3
+
+
+class Chart(NamedTuple):
+    """A chart of the page: where its specification is in the data block, and what it says in words."""
+
+    key: str
+    description: str
+
+
+class Loss(NamedTuple):
+    """What a strategy dropped, and which weak classes lost most by it."""
+
+    strategy: str
+    dropped: int
+    share: float
+    weak_classes: tuple[tuple[str, int, float], ...]
+    """(name, samples dropped, share of its samples)."""
+
+
+def write_report(data: ReportData, path: str | Path) -> Path:
+    """Write the page.
+
+    Args:
+        data: What it shows.
+        path: The HTML file.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    with write_atomically(path) as file:
+        file.write(render(data).encode())
+    return path
+
+
+def render(data: ReportData) -> str:
+    """The page as text.
+
+    Args:
+        data: What it shows.
+    """
+    specs: dict[str, Any] = {}
+
+    def placed(key: str, chart: Any) -> Chart | None:
+        if chart is None:
+            return None
+        specs[key] = page_spec(chart)
+        return Chart(key, specs[key].get("description", ""))
+
+    comparison = data.comparison
+    panels = [None, *(entry for entry in data.spaces if not entry.is_control)]
+    columns = {
+        "results": comparison and placed("results", result_charts.results_chart(comparison)),
+        "curve": comparison and placed("curve", result_charts.curve_chart(comparison)),
+        "sizes": placed("sizes", matrix_charts.class_sizes_chart(data)),
+        "samples": placed("samples", matrix_charts.samples_chart(data)),
+        "failures": placed("failures", matrix_charts.statuses_chart(data.statuses)),
+        "panels": [
+            placed(f"panel{n}", matrix_charts.label_space_chart(data, entry))
+            for n, entry in enumerate(panels)
+        ],
+    }
+    block = {"charts": specs, "matrix": _matrix(data), "classes": _classes(data)}
+    environment = Environment(
+        loader=PackageLoader("sublabel.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{share:.1%}"
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["data_uri"] = data_uri
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        charts=columns,
+        options=json.dumps(data.options, indent=1, ensure_ascii=False) if data.options else "",
+        agreed=int(data.cells.count[data.cells.agreed].sum()),
+        losses=list(losses(data)),
+        panel_caption=panel_cells(data, None).caption,
+        min_count=matrix_charts.min_count(data.chosen_space),
+        unread={status: count for status, count in data.statuses.items() if status != "ok"},
+        listed={"cells": LISTED_CELLS, "classes": LISTED_CLASSES},
+        block=Markup(_packed(block)),
+        vega=Markup(_vega()),
+    )
+
+
+def page_spec(chart: Any) -> dict[str, Any]:
+    """A chart's specification for the page: as wide as its place, in the colour of the page's text."""
+    spec: dict[str, Any] = chart.to_dict()
+    spec["config"] = theme.config(ink="currentColor", paper="transparent")
+    if spec.get("width") != PANEL_PIXELS:
+        spec["width"] = "container"
+        spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return spec
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, out of the installed vl-convert."""
+    bundle: str = vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version()
+    )
+    # Within a script element only its end tag and the start of a comment mean something to HTML.
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _packed(content: Any) -> str:
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _matrix(data: ReportData) -> dict[str, Any]:
+    """The matrix in each order, as blocks, and its largest cells one by one."""
+    cells = data.cells
+    largest = np.argsort(-cells.count, kind="stable")[:LISTED_CELLS]
+    return {
+        "weak": list(data.confusion.weak_vocabulary),
+        "teacher": list(data.confusion.teacher_vocabulary),
+        "total": data.confusion.total,
+        "occupied": len(cells.count),
+        "rowTotals": np.asarray(data.confusion.counts.sum(axis=1)).ravel().tolist(),
+        "cells": {
+            "weak": cells.weak[largest].tolist(),
+            "teacher": cells.teacher[largest].tolist(),
+            "count": cells.count[largest].tolist(),
+            "agreed": cells.agreed[largest].astype(int).tolist(),
+        },
+        "agreeing": data.alignment.pairs.tolist(),
+        "orders": {
+            name: {"rows": order.rows.tolist(), "columns": order.columns.tolist(), **_blocks(data, order)}
+            for name, order in data.orders.items()
+        },
+    }
+
+
+def _blocks(data: ReportData, order: Order) -> dict[str, Any]:
+    summed = blocks(data.confusion, order)
+    return {"height": summed.shape[0], "width": summed.shape[1], "samples": summed.ravel().tolist()}
+
+
+def _classes(data: ReportData) -> dict[str, Any]:
+    """The classes of the chosen strategy, the largest first."""
+    columns, space = data.classes, data.chosen_space.space
+    largest = np.argsort(-columns.size, kind="stable")[:LISTED_CLASSES]
+    names, kinds = space.names, space.kinds
+    confidence = [None] * len(space) if data.confidence is None else data.confidence.tolist()
+    return {
+        "name": [names[label] for label in largest.tolist()],
+        "kind": [kinds[label] for label in largest.tolist()],
+        "size": columns.size[largest].tolist(),
+        "share": columns.share[largest].round(4).tolist(),
+        "confidence": [
+            None if confidence[label] is None or np.isnan(confidence[label]) else round(confidence[label], 3)
+            for label in largest.tolist()
+        ],
+        "hasConfidence": data.confidence is not None,
+    }
+
+
+def losses(data: ReportData) -> Iterator[Loss]:
+    """What each strategy dropped, in the order of the strategies; those that dropped nothing too."""
+    totals = np.asarray(data.confusion.counts.sum(axis=1)).ravel()
+    for entry in data.spaces:
+        by_row = _dropped_by_row(data, entry)
+        worst = np.argsort(-by_row, kind="stable")[:LOSERS].tolist()
+        yield Loss(
+            entry.name,
+            int(by_row.sum()),
+            float(by_row.sum() / max(1, data.confusion.total)),
+            tuple(
+                (data.confusion.weak_vocabulary[row], int(by_row[row]), float(by_row[row] / totals[row]))
+                for row in worst
+                if by_row[row]
+            ),
+        )
+
+
+def _dropped_by_row(data: ReportData, entry: StrategySpace) -> np.ndarray:
+    lost = entry.labels < 0
+    by_row = np.zeros(data.confusion.shape[0], dtype=np.int64)
+    np.add.at(by_row, data.cells.weak[lost], data.cells.count[lost])
+    return by_row

@@ -1,0 +1,150 @@
+"""Charts of the result table and of the curve, as functions that return an Altair chart."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+from scipy import stats
+
+from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.report import theme
+
+
+def results_chart(comparison: Comparison) -> Any:
+    """Top-1 of every row with its 95% interval, and the single runs as ticks.
+
+    Over several seeds the interval is Student's t of the mean; with one seed it is the binomial one of a
+    single test, which says nothing about the spread of training.
+
+    Args:
+        comparison: Of a study.
+    """
+    names = list(dict.fromkeys(run.row for run in comparison.runs if run.clips_per_video is None))
+    rows = [_interval(name, _runs(comparison, name, None), comparison.test_samples) for name in names]
+    runs = [
+        {"pre-training": run.row, "top-1": 100 * run.top1, "seed": run.seed}
+        for run in comparison.runs
+        if run.clips_per_video is None
+    ]
+    y = alt.Y("pre-training:N", sort=names, title=None)
+    colour = alt.Color("pre-training:N", scale=theme.row_colours(names), legend=None)
+    scale = alt.Scale(zero=False, nice=False, padding=12)
+    base = theme.chart_of(rows)
+    whiskers = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", scale=scale, title="top-1 on the test set (%)"), x2="high:Q", y=y, color=colour
+    )
+    tooltip = [
+        alt.Tooltip("pre-training:N"),
+        alt.Tooltip("mean:Q", title="top-1 (%)", format=".1f"),
+        alt.Tooltip("interval:N", title="95% interval"),
+        alt.Tooltip("seeds:Q"),
+    ]
+    means = base.mark_point(filled=True, size=110, opacity=1).encode(
+        x="mean:Q", y=y, color=colour, tooltip=tooltip
+    )
+    ticks = theme.chart_of(runs).mark_tick(thickness=1.5, size=12, opacity=0.6)
+    ticks = ticks.encode(
+        x="top-1:Q",
+        y=y,
+        color=colour,
+        tooltip=["pre-training:N", "seed:Q", alt.Tooltip("top-1:Q", format=".1f")],
+    )
+    described = "; ".join(f"{row['pre-training']} {row['mean']:.1f} ({row['interval']})" for row in rows)
+    return theme.styled(
+        alt.layer(whiskers, ticks, means).properties(
+            width=560, height=30 * len(rows), description=f"Top-1 in percent with 95% intervals: {described}"
+        )
+    )
+
+
+def curve_chart(comparison: Comparison) -> Any | None:
+    """Top-1 by clips per video, a line for each strategy; None where the study has no curve.
+
+    Args:
+        comparison: Of a study.
+    """
+    points = sorted({run.clips_per_video for run in comparison.runs if run.clips_per_video is not None})
+    if not points:
+        return None
+    names = list(dict.fromkeys(run.row for run in comparison.runs if run.clips_per_video is not None))
+    steps = [*points, None]
+    rows = [
+        {
+            **_interval(name, _runs(comparison, name, step), comparison.test_samples),
+            "clips per video": "all" if step is None else str(step),
+        }
+        for name in names
+        for step in steps
+        if _runs(comparison, name, step)
+    ]
+    table = list(dict.fromkeys(run.row for run in comparison.runs if run.clips_per_video is None))
+    colours = theme.row_colours([*table, *(name for name in names if name not in table)])
+    kept = {name: colour for name, colour in zip(colours.domain, colours.range, strict=True) if name in names}
+    base = theme.chart_of(rows).encode(
+        x=alt.X(
+            "clips per video:O", sort=[str(step) for step in points] + ["all"], axis=alt.Axis(labelAngle=0)
+        ),
+        color=alt.Color(
+            "pre-training:N",
+            scale=alt.Scale(domain=list(kept), range=list(kept.values())),
+            title=None,
+            legend=alt.Legend(orient="top", symbolOpacity=1),
+        ),
+    )
+    y = alt.Y("mean:Q", scale=alt.Scale(zero=False), title="top-1 (%)")
+    band = base.mark_area(opacity=0.13).encode(
+        y=alt.Y("low:Q", title="top-1 (%)", scale=alt.Scale(zero=False)), y2="high:Q"
+    )
+    lines = base.mark_line(strokeWidth=2.5).encode(y=y)
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
+        y=y,
+        shape=alt.Shape(
+            "pre-training:N",
+            scale=alt.Scale(domain=list(kept), range=list(theme.SHAPES[: len(kept)])),
+            title=None,
+            legend=alt.Legend(orient="top", symbolOpacity=1),
+        ),
+        tooltip=[
+            "pre-training:N",
+            "clips per video:O",
+            alt.Tooltip("mean:Q", title="top-1 (%)", format=".1f"),
+            alt.Tooltip("interval:N", title="95% interval"),
+        ],
+    )
+    described = "; ".join(
+        f"{row['pre-training']} at {row['clips per video']} {row['mean']:.1f}" for row in rows
+    )
+    return theme.styled(
+        alt.layer(band, lines, dots).properties(
+            width=560, height=280, description=f"Top-1 in percent by clips per video: {described}"
+        )
+    )
+
+
+def _runs(comparison: Comparison, name: str, clips: int | None) -> list[RunMetrics]:
+    return [run for run in comparison.runs if run.row == name and run.clips_per_video == clips]
+
+
+def _interval(name: str, runs: Sequence[RunMetrics], test_samples: int) -> dict[str, Any]:
+    """Mean and 95% interval of top-1 in percent."""
+    values = [run.top1 for run in runs]
+    mean = statistics.fmean(values)
+    if len(values) > 1:
+        margin = (
+            float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+        )
+    else:
+        margin = 1.96 * math.sqrt(mean * (1 - mean) / max(1, test_samples))
+    low, high = 100 * max(0.0, mean - margin), 100 * min(1.0, mean + margin)
+    return {
+        "pre-training": name,
+        "mean": 100 * mean,
+        "low": low,
+        "high": high,
+        "interval": f"{low:.1f} to {high:.1f}",
+        "seeds": len(values),
+    }

@@ -1,0 +1,87 @@
+"""The look of the charts: colours that the colour-blind can tell apart, on light and on dark paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+# After Okabe and Ito (2008), three of them darkened to a contrast of 3:1 on white.
+PALETTE = ("#0072B2", "#B87F00", "#009470", "#D55E00", "#C0659A", "#3A95CC", "#7A6A4F", "#6A5ACD")
+GREY = "#7f8790"
+AGREED = "#0072B2"
+DISAGREED = "#D55E00"
+DROPPED = "#9aa3ad"
+SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "stroke")
+RAMP = ("#eef3f8", "#c6dbef", "#8dbbdb", "#4a90c2", "#1f66a3", "#08306b")
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+
+
+def config(ink: str = "#1c2733", paper: str = "#ffffff") -> dict[str, Any]:
+    """Vega-Lite's config.
+
+    Args:
+        ink: Colour of all text and lines; the page passes `currentColor`, which follows its own.
+        paper: Colour of the background.
+    """
+    text = {
+        "labelColor": ink,
+        "titleColor": ink,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": 600,
+    }
+    return {
+        "font": FONT,
+        "background": paper,
+        "view": {"stroke": None},
+        "axis": {
+            **text,
+            "domainColor": ink,
+            "domainOpacity": 0.4,
+            "tickColor": ink,
+            "tickOpacity": 0.4,
+            "gridColor": ink,
+            "gridOpacity": 0.12,
+            "labelLimit": 220,
+        },
+        "legend": {**text, "symbolSize": 90, "labelLimit": 220},
+        "header": text,
+        "title": {"color": ink, "subtitleColor": ink, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
+        "text": {"color": ink, "fontSize": 12},
+        "rule": {"color": ink},
+        "range": {"category": list(PALETTE)},
+    }
+
+
+def styled(chart: Any) -> Any:
+    """The chart with the theme in it, so that it looks the same wherever it is shown."""
+    return chart.properties(config=alt.Config.from_dict(config()))
+
+
+def chart_of(values: list[dict[str, Any]]) -> alt.Chart:
+    """A chart with its data in it."""
+    return alt.Chart(alt.InlineData(values=values))
+
+
+def row_colours(names: list[str]) -> alt.Scale:
+    """The same colour for a row in every chart; grey for the one without weak pre-training."""
+    coloured = [name for name in names if not name.startswith("none (")]
+    colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(coloured)}
+    return alt.Scale(domain=names, range=[colours.get(name, GREY) for name in names])
+
+
+def mixed(colour: str, other: str, amount: float) -> str:
+    """A colour on the way to another.
+
+    Args:
+        colour: `#rrggbb`.
+        other: `#rrggbb`.
+        amount: 0 (colour) to 1 (other).
+
+    Example:
+        >>> mixed("#000000", "#ffffff", 0.5)
+        '#808080'
+    """
+    pairs = zip(bytes.fromhex(colour[1:]), bytes.fromhex(other[1:]), strict=True)
+    return "#" + bytes(round(one + (two - one) * amount) for one, two in pairs).hex()

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sublabel.errors import ConfigError
+from sublabel.labels import ConfusionMatrix, RawSPL, TeacherOnly
+from sublabel.report import collect, from_confusion
+from sublabel.report.examples import wilson_lower
+from tests.report.conftest import REASON, SAMPLES, draw_labels, sample_id
+
+
+@pytest.fixture(scope="module")
+def data(study):
+    return collect(study)
+
+
+def read_rows():
+    """(number, weak, teacher, probability) of the samples that were read, by hand."""
+    weak, teacher, probability = draw_labels()
+    return [
+        (number, int(weak[number]), int(teacher[number]), probability[number])
+        for number in range(SAMPLES)
+        if number % 50 != 7
+    ]
+
+
+def test_sizes_and_shares_of_classes_are_those_counted_by_hand(data):
+    cells = Counter((weak, teacher) for _, weak, teacher, _ in read_rows())
+    rows = Counter(weak for _, weak, _, _ in read_rows())
+    space = data.chosen_space.space
+    assert data.chosen == "raw SPL"
+    for label, kind in enumerate(space.kinds):
+        weak, teacher = int(data.classes.weak[label]), int(data.classes.teacher[label])
+        if kind == "other":
+            continue
+        assert data.classes.size[label] == cells[weak, teacher]
+        assert data.classes.share[label] == pytest.approx(cells[weak, teacher] / rows[weak])
+    assert data.classes.size.sum() == len(read_rows())
+
+
+def test_confidence_of_a_class_is_the_mean_of_its_samples(data):
+    label = int(np.argmax(data.classes.size))
+    own = (int(data.classes.weak[label]), int(data.classes.teacher[label]))
+    expected = np.mean([p for _, weak, teacher, p in read_rows() if (weak, teacher) == own])
+    assert data.confidence[label] == pytest.approx(expected, abs=1e-6)
+
+
+def test_examples_are_the_samples_the_teacher_is_surest_of(data):
+    example = next(entry for entry in data.examples if entry.group == "most confused")
+    own = (int(data.classes.weak[example.label]), int(data.classes.teacher[example.label]))
+    surest = sorted((-p, number) for number, weak, teacher, p in read_rows() if (weak, teacher) == own)[:3]
+    assert [picture.sample_id for picture in example.pictures] == [sample_id(number) for _, number in surest]
+
+
+def test_pictures_show_their_own_sample(data):
+    for example in data.examples:
+        weak = data.classes.weak[example.label]
+        for picture in example.pictures:
+            shades = np.asarray(Image.open(io.BytesIO(picture.jpeg)))
+            assert abs(int(shades.mean()) - (40 * weak + 10)) <= 2
+
+
+def test_most_confused_are_disagreed_classes_by_a_cautious_share(data):
+    shown = [entry.label for entry in data.examples if entry.group == "most confused"]
+    kinds, rows = data.chosen_space.space.kinds, Counter(weak for _, weak, _, _ in read_rows())
+    bounds = {
+        label: wilson_lower(
+            np.array([data.classes.size[label]]), np.array([rows[int(data.classes.weak[label])]])
+        )[0]
+        for label, kind in enumerate(kinds)
+        if kind == "disagreed"
+    }
+    assert [bounds[label] for label in shown] == sorted(bounds.values(), reverse=True)[: len(shown)]
+
+
+def test_failures_are_counted_by_reason(data):
+    assert data.statuses == {"ok": len(read_rows()), REASON: SAMPLES - len(read_rows())}
+
+
+def test_a_sample_whose_media_are_gone_says_so_and_has_no_picture(study, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(study, moved)
+    (moved / "manifest.parquet").unlink()
+    found = collect(moved)
+    assert all(not example.pictures for example in found.examples)
+    assert any("--manifest" in note for note in found.notes)
+    assert collect(moved, manifest=study / "manifest.parquet").examples[0].pictures
+
+
+def test_a_study_that_has_not_ended_is_reported_as_far_as_it_is(study, tmp_path):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(study, unfinished)
+    (unfinished / "comparison.json").unlink()
+    shutil.rmtree(unfinished / "seed0" / "spl_b")
+    found = collect(unfinished)
+    assert found.comparison is None
+    assert "SPL-B" not in [entry.name for entry in found.spaces]
+    assert any("SPL-B" in note for note in found.notes)
+
+
+def test_predictions_alone_are_enough(study):
+    found = collect(study / "seed0" / "predictions")
+    assert found.confusion.total == len(read_rows())
+    assert [entry.name for entry in found.spaces] == [
+        "weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B",
+    ]  # fmt: skip
+
+
+def test_vocabularies_without_agreement_leave_out_what_needs_it():
+    confusion = ConfusionMatrix.from_labels(
+        [0, 1], [0, 0], weak_vocabulary=["a", "b"], teacher_vocabulary=["c"]
+    )
+    found = from_confusion(confusion)
+    assert [entry.name for entry in found.spaces] == ["weak-only", "teacher-only", "raw SPL"]
+    assert [note.partition(" ")[0] for note in found.notes] == ["agreement", "SPL-B"]
+
+
+def test_the_chosen_strategy_is_raw_spl_unless_another_is_asked_for(study):
+    assert collect(study, pictures=0).chosen == "raw SPL"
+    assert collect(study, pictures=0, strategy="SPL-B").chosen == "SPL-B"
+    confusion = ConfusionMatrix.from_labels([0, 1], [0, 1], weak_vocabulary=2)
+    assert from_confusion(confusion, {"mine": TeacherOnly()}).chosen == "mine"
+    assert from_confusion(confusion, {"t": TeacherOnly(), "r": RawSPL()}).chosen == "r"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"strategy": "raw spl"}, "no strategy 'raw spl' in this report: it has weak-only"),
+        ({"seed": 4}, "no predictions of seed 4 .*it has seed0"),
+        ({"manifest": "nowhere.parquet"}, "no manifest nowhere.parquet"),
+    ],
+)
+def test_what_is_not_there_is_named(study, change, said):
+    with pytest.raises(ConfigError, match=said):
+        collect(study, **change)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="neither a study"):
+        collect(tmp_path)
+    with pytest.raises(ConfigError, match="nothing at"):
+        collect(tmp_path / "missing")
