@@ -105,7 +105,7 @@ TENNIS = StudyOptions(
 )
 TENNIS_3D = TENNIS.model_copy(
     update={
-        "backbone": "slow_r50_narrow",
+        "backbone": "small_resnet3d",
         "pretrained": False,
         "pretrain": TrainOptions(epochs=10, **{**SLOW, "learning_rate": 2e-3}),
         "finetune": TrainOptions(epochs=30, **{**SLOW, "learning_rate": 2e-3}),
