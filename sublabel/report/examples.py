@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sublabel.domain import Domain, load_domain
-from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.errors import ConfigError, MediaError
 from sublabel.report.data import Picture, ReportData
 from sublabel.tables import iter_pairs, open_manifest
 from sublabel.tables.io import iter_batches
@@ -135,11 +135,11 @@ def _confidence_and_choice(
     space = data.chosen_space.space
     total, count = np.zeros(len(space)), np.zeros(len(space), dtype=np.int64)
     best: defaultdict[int, list[Candidate]] = defaultdict(list)
-    columns = ["sample_id", "top_probs"]
-    for pairs, batch in zip(iter_pairs(predictions), iter_batches(predictions, columns), strict=True):
-        if not pairs.sample_ids.equals(batch.column("sample_id").cast(pa.string())):
-            raise TableError(f"{predictions} changed while it was read: write the report again")
-        probability = _first(batch.column("top_probs"))
+    # The two streams are of the same rows in the same order, but not cut at the same places.
+    batches = iter_batches(predictions, ["top_probs"])
+    probabilities = np.concatenate([np.empty(0), *(_first(batch.column(0)) for batch in batches)])
+    for pairs in iter_pairs(predictions):
+        probability, probabilities = np.split(probabilities, [len(pairs.weak)])
         ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
         confidence = np.nan_to_num(probability) if space.needs_confidence else None
         labels = space.assign(pairs.weak, pairs.teacher, ids, confidence)
