@@ -6,7 +6,8 @@ ensure_torchvision()
 
 from sublabel_video.animation import save_animation  # noqa: E402
 from sublabel_video.backbones import create_backbone  # noqa: E402
-from sublabel_video.clips import ClipOptions, ClipSampling, cut_clips, sample_clips  # noqa: E402
+from sublabel_video.clips import ClipOptions, ClipSampling, sample_clips  # noqa: E402
+from sublabel_video.cutting import cut_clips  # noqa: E402
 from sublabel_video.domain import VideoDomain  # noqa: E402
 from sublabel_video.reading import probe, read_clips, read_frames  # noqa: E402
 from sublabel_video.transforms import (  # noqa: E402

@@ -12,7 +12,8 @@ from rich.console import Console
 from sublabel.errors import SublabelError
 from sublabel.tables import open_manifest, write_folder_manifest
 from sublabel_video import synthetic
-from sublabel_video.clips import ClipOptions, ClipSampling, cut_clips
+from sublabel_video.clips import ClipOptions, ClipSampling
+from sublabel_video.cutting import cut_clips
 from sublabel_video.prepare import prepare_videos
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, isfinite
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import av
 import numpy as np
@@ -45,9 +45,7 @@ from sublabel_video._media import (
     shown_frames,
     time_base,
 )
-
-if TYPE_CHECKING:
-    from sublabel_video.clips import ClipOptions
+from sublabel_video.clips import ClipOptions
 
 SHORT = "shorter than a clip"
 PAST_THE_END = "the video ends before that time"

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from sublabel.errors import MediaError, TableError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
-from sublabel_video import clips
-from sublabel_video.clips import ClipOptions, ClipSampling, cut_clips, sample_clips
+from sublabel_video import cutting
+from sublabel_video.clips import ClipOptions, ClipSampling, sample_clips
+from sublabel_video.cutting import cut_clips
 from sublabel_video.reading import probe, read_clips
 from tests.video.broken import REASONS, make_broken, write_video
 
@@ -274,7 +275,7 @@ def test_what_was_cut_alike_is_kept_without_opening_a_video(tmp_path, broken, mo
     rows = [{"sample_id": "a", "uri": path}, {"sample_id": "b", "uri": broken["text"]}]
     manifest, out = write_manifest(tmp_path / "m.parquet", rows), tmp_path / "out.parquet"
     opened, sampling = [], ClipSampling()
-    monkeypatch.setattr(clips, "probe", lambda uri: opened.append(uri) or probe(uri))
+    monkeypatch.setattr(cutting, "probe", lambda uri: opened.append(uri) or probe(uri))
 
     def cut(manifest=manifest, clip=SHORT_CLIP, sampling=sampling):
         opened.clear()
