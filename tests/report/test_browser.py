@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,4 +239,28 @@ def test_five_thousand_classes_a_side_open_at_once(browser, tmp_path):
     assert "<i>4321</i>" in browser.find_element(By.CSS_SELECTOR, "#cells-table tbody tr").text
     browser.find_element(By.ID, "matrix-canvas").send_keys(Keys.ARROW_RIGHT)
     assert "classes)" in browser.find_element(By.ID, "matrix-readout").text
+    assert browser.get_log("browser") == []
+
+
+RUNS = [Path(page) for page in os.environ.get("SUBLABEL_REPORTS", "").split(os.pathsep) if page]
+
+
+@pytest.mark.skipif(not RUNS, reason="SUBLABEL_REPORTS names no pages of real runs")
+@pytest.mark.parametrize("run", RUNS)
+def test_the_page_of_a_real_run_works(browser, run):
+    resize(browser, 1400)
+    show(browser, run.absolute())
+    headings = [heading.text for heading in browser.find_elements(By.TAG_NAME, "h2")]
+    # A run without a curve has no section for one.
+    assert headings in (SECTIONS, [name for name in SECTIONS if name != "Clips per video"])
+    canvas = browser.find_element(By.ID, "matrix-canvas")
+    centre(browser, canvas)
+    ActionChains(browser).move_to_element_with_offset(canvas, 40, 60).perform()
+    weak = browser.find_element(By.ID, "matrix-tip").text.split("\n")[0].removeprefix("weak label: ")
+    browser.find_element(By.CSS_SELECTOR, "#cells-table input[type=search]").send_keys(weak)
+    time.sleep(0.3)
+    rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#cells-table tbody tr")]
+    assert rows
+    assert all(weak in row for row in rows)
+    assert [url for url in requests(browser) if not url.startswith(("file:", "data:", "blob:"))] == []
     assert browser.get_log("browser") == []
