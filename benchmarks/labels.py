@@ -438,6 +438,8 @@ def main(
         print(json.dumps(TASKS[name](**arguments)))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     installed = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
     print(f"{_processor()}, {cores} cores; Python {platform.python_version()}, {', '.join(installed)}")
     report_small(pairs)
