@@ -14,6 +14,8 @@ from typing import BinaryIO
 import av
 import numpy as np
 
+from sublabel_video._media import add_h264_stream
+
 MOTIONS: dict[str, tuple[str, int]] = {
     "slide left": ("x", -1),
     "slide right": ("x", 1),
@@ -91,14 +93,11 @@ def draw_scene(
 def encode_video(file: BinaryIO, frames: Iterable[np.ndarray], *, size: int, fps: int) -> None:
     """Encode RGB frames, uint8 (size, size, 3), as H.264 in MP4.
 
-    One thread and no timestamp in the metadata, so that the same frames give the same bytes.
+    The same frames give the same bytes.
     """
     options = {"preset": "ultrafast", "crf": "18", "g": str(2 * fps)}
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.width = stream.height = size
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
+        stream = add_h264_stream(container, size, size, rate=fps, options=options)
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

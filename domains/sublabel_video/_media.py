@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import av
 import fsspec
 import numpy as np
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -72,6 +72,17 @@ def _open_container(uri: str, stack: ExitStack) -> InputContainer:
     file = stack.enter_context(fsspec.open(uri, "rb"))
     container: InputContainer = av.open(file, "r", metadata_errors="replace", buffer_size=REMOTE_BUFFER_BYTES)
     return container
+
+
+def add_h264_stream(
+    container: OutputContainer, height: int, width: int, *, rate: Fraction | int, options: dict[str, str]
+) -> VideoStream:
+    """Add a stream that writes the same bytes for the same frames, on any processor: in one thread."""
+    # x264's code for AVX-512 estimates costs that vary from run to run.
+    stream = container.add_stream("libx264", rate, options={**options, "x264-params": "cpu-independent=1"})
+    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+    stream.thread_count = 1
+    return stream
 
 
 def _is_cover(stream: VideoStream) -> bool:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel_video._media import add_h264_stream
 
 DEFAULT_RATE = 4.0
 FORMATS = (".mp4", ".webp")
@@ -50,9 +51,8 @@ def save_animation(frames: np.ndarray, path: str | Path, *, frames_per_second: f
 def _encode_mp4(file: BinaryIO, frames: np.ndarray, rate: Fraction) -> None:
     height, width = (size - size % 2 for size in frames.shape[1:3])
     with av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "fast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.thread_count = 1
+        options = {"crf": "16", "preset": "fast"}
+        stream = add_h264_stream(container, height, width, rate=rate, options=options)
         for frame in np.ascontiguousarray(frames[:, :height, :width]):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -30,6 +30,7 @@ from sublabel_video._media import (
     RESIZED,
     RGBConverter,
     absolute_uri,
+    add_h264_stream,
     open_video,
     shown_frames,
     time_base,
@@ -37,7 +38,7 @@ from sublabel_video._media import (
 
 MANIFEST_NAME = "manifest.parquet"
 # Changes with whatever changes the bytes of a prepared file beside the options.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DIGEST_CHARACTERS = 16
 
 
@@ -207,11 +208,9 @@ class _Encoder:
         self.durations: dict[int, int] = {}
         options = {"preset": "fast", "tune": "fastdecode", "crf": str(crf)}
         options |= {"g": str(gop), "bf": "0", "sc_threshold": "0"}
-        self.stream = output.add_stream("libx264", source.average_rate or 30, options=options)
-        self.stream.height, self.stream.width = shape[:2]
-        self.stream.pix_fmt = "yuv420p"
+        rate = source.average_rate or 30
+        self.stream = add_h264_stream(output, *shape[:2], rate=rate, options=options)
         self.stream.codec_context.time_base = self.stream.time_base = self.time_base
-        self.stream.thread_count = 1
 
     def add(self, pixels: np.ndarray, start: int, end: int) -> None:
         if pixels.shape != self.shape:

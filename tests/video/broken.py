@@ -44,10 +44,14 @@ def write_video(
     muxer=None,
     rotation=None,
     pix_fmt="yuv420p",
+    draw=picture,
 ):
-    """Encode `picture(0)`, `picture(1)`, … at these times in ticks."""
+    """Encode `draw(0, *size)`, `draw(1, *size)`, … at these times in ticks: the same bytes in every run."""
+    options = dict(options or {})
+    if codec == "libx264":
+        options["x264-params"] = ":".join(filter(None, (options.get("x264-params"), "cpu-independent=1")))
     with av.open(str(path), "w", options=muxer or {}) as container:
-        stream = container.add_stream(codec, rate=30, options=options or {})
+        stream = container.add_stream(codec, rate=30, options=options)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = time_base
@@ -55,7 +59,7 @@ def write_video(
         if rotation is not None:
             stream.set_display_rotation(**rotation)
         for index, time in enumerate(pts):
-            frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw(index, *size), format="rgb24")
             frame.pts, frame.time_base = int(time), time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -149,13 +149,7 @@ def test_worker_processes_make_the_same_files(tmp_path):
     for folder, workers in zip(folders, (0, 2), strict=True):
         assert prepare_videos(manifest, folder, short_side=32, num_workers=workers).made == 2
     for path in folders[0].iterdir():
-        if path.suffix == ".mp4":
-            # The pixels: once in some hundred runs x264 writes other bytes for the same ones.
-            here, there = (pixels_of(folder / path.name) for folder in folders)
-            assert len(here) == len(there) > 0
-            assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
-        else:
-            assert path.read_bytes() == (folders[1] / path.name).read_bytes()
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes()
 
 
 def test_options_out_of_range_are_refused(tmp_path):
