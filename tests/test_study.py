@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -451,6 +452,16 @@ def test_sampled_softmax_is_used_where_a_strategy_makes_more_classes(manifest, t
     assert [name for name, kind in asked.items() if kind == "SampledCrossEntropy"] == ["top_k/pretrained"]
     with pytest.raises(ValueError, match="sampled_classes and pretrain.label_smoothing exclude each other"):
         StudyOptions(**{**FAST, "pretrain": TrainOptions(label_smoothing=0.1)}, sampled_classes=3)
+
+
+def test_the_teacher_keeps_as_many_classes_as_the_strategies_look_at(manifest, tmp_path):
+    chosen = {"weak-only": sl.WeakOnly(), "top-k": sl.TopKSPL(k=2)}
+    with pytest.raises(ValueError, match="'top-k' looks at 2 .*, and teacher_top_k keeps 1"):
+        study(manifest, tmp_path, strategies=chosen, teacher_top_k=1)
+    small = study(manifest, tmp_path, strategies=chosen, teacher_top_k=2)
+    small.run_teacher(0)
+    kept = pq.read_table(small.folder(0) / "predictions", columns=["top_ids"])["top_ids"]
+    assert set(pc.list_value_length(kept).to_pylist()) == {2}
 
 
 def test_a_merged_class_is_never_flipped_if_any_of_its_cells_must_not_be():

@@ -91,7 +91,7 @@ class TopKSPL(BaseStrategy):
 
     kind: Literal["top_k_spl"] = "top_k_spl"
     of: Base = Field(default=RawSPL(), description="the strategy that makes classes of the cells")
-    k: PositiveInt = Field(default=5, description="how many of the teacher's classes count")
+    k: PositiveInt = Field(default=5, description="how many of the teacher's classes count, of those given")
 
     @property
     def counting(self) -> Counting:

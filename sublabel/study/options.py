@@ -13,6 +13,7 @@ from sublabel.labels import (
     RawSPL,
     Strategy,
     TeacherOnly,
+    TopKSPL,
     WeakOnly,
 )
 from sublabel.training import HeadKind, Schedule
@@ -68,6 +69,9 @@ class StudyOptions(BaseModel):
     alignment: dict[str, str | list[str]] | None = Field(
         default=None, description="weak name → target names that agree with it; default: equal names agree"
     )
+    teacher_top_k: PositiveInt = Field(
+        default=5, description="how many of its classes the teacher's pass keeps for each sample"
+    )
     clips_per_video: tuple[PositiveInt, ...] = Field(
         default=(), description="the curve: also train with only so many weak samples of each source_id"
     )
@@ -119,6 +123,16 @@ class StudyOptions(BaseModel):
     def _sampled_softmax_has_no_smoothing(self) -> StudyOptions:
         if self.sampled_classes is not None and self.pretrain.label_smoothing:
             raise ValueError("sampled_classes and pretrain.label_smoothing exclude each other: use one")
+        return self
+
+    @model_validator(mode="after")
+    def _strategies_look_at_what_the_teacher_keeps(self) -> StudyOptions:
+        for name, strategy in self.strategies.items():
+            if isinstance(strategy, TopKSPL) and strategy.k > self.teacher_top_k:
+                raise ValueError(
+                    f"{name!r} looks at {strategy.k} of the teacher's classes, and teacher_top_k keeps "
+                    f"{self.teacher_top_k}: raise it"
+                )
         return self
 
     @model_validator(mode="after")

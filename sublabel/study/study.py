@@ -141,7 +141,12 @@ class Study:
         decoded = self._media["weak"].decoded
         summary = predict_manifest(
             self.manifest.filter(split="weak"),
-            ModuleTeacher(classifier, Vocabulary(card.classes), precision=self.runner.precision),
+            ModuleTeacher(
+                classifier,
+                Vocabulary(card.classes),
+                top_k=self.options.teacher_top_k,
+                precision=self.runner.precision,
+            ),
             folder / "predictions",
             read_many=self.domain.read_many if decoded is None else decoded.read_many,
             transform=self.domain.evaluation_transform(card.preprocessing),
