@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sublabel.errors import ConfigError
+from sublabel.explain.listing import PICTURES
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-PICTURES = "explanations"
 
 
 def explain(options: Namespace) -> None:

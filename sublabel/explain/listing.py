@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from sublabel._files import write_atomically
-from sublabel.explain.query import ExplainQuery
+from sublabel.errors import ArtifactError
 
+if TYPE_CHECKING:
+    from sublabel.explain.query import ExplainQuery
+
+PICTURES = "explanations"
+"""The folder in a study's own that the pictures lie in, if no other is given."""
+LISTING = "explanations.json"
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { margin: 1.5rem auto; max-width: 84rem; padding: 0 1rem; }
@@ -62,10 +69,27 @@ def write_listing(out: Path, query: ExplainQuery, explanations: Sequence[Explana
         "query": query.model_dump(mode="json"),
         "explanations": [explanation.model_dump(mode="json") for explanation in explanations],
     }
-    with write_atomically(out / "explanations.json") as file:
+    with write_atomically(out / LISTING) as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
     with write_atomically(out / "index.html") as file:
         file.write(_page(query, explanations).encode())
+
+
+def read_listing(folder: Path) -> tuple[Explanation, ...]:
+    """Read what was explained into this folder.
+
+    Raises:
+        ArtifactError: There is no list of explanations, or it is damaged.
+    """
+    path = folder / LISTING
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(tuple[Explanation, ...]).validate_python(content["explanations"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} is no list of explanations ({type(error).__name__}): give a folder that "
+            "`sublabel explain` wrote"
+        ) from error
 
 
 def _page(query: ExplainQuery, explanations: Sequence[Explanation]) -> str:

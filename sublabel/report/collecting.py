@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.evaluation import Comparison
+from sublabel.explain.listing import LISTING, PICTURES
 from sublabel.labels import (
     SPLB,
     AgreementFilter,
@@ -27,7 +28,7 @@ from sublabel.labels import (
 )
 from sublabel.labels.alignment import AlignmentLike
 from sublabel.report.data import Cells, ExampleClass, ReportData, StrategySpace, cell_labels
-from sublabel.report.examples import Shown, confidence_and_examples, most_confused
+from sublabel.report.examples import Shown, confidence_and_examples, explained_examples, most_confused
 from sublabel.report.facts import study_facts
 from sublabel.tables import count_pairs, read_metadata
 from sublabel.tables.io import iter_batches
@@ -44,6 +45,7 @@ def collect(
     seed: int = 0,
     manifest: str | Path | None = None,
     pictures: int = 3,
+    explanations: str | Path | None = None,
 ) -> ReportData:
     """Collect what a run left.
 
@@ -53,14 +55,28 @@ def collect(
         seed: Of a study: the seed whose matrix and classes are shown. The table is over all seeds.
         manifest: Where the media are listed; default: as the study says. Without it there are no pictures.
         pictures: Examples a class; 0 for none.
+        explanations: A folder that `sublabel explain` wrote; default: the one in the study's own, if any.
 
     Raises:
+        ArtifactError: There are no explanations in the folder that was given.
         ConfigError: There is neither a study nor a prediction, or no such strategy or seed.
         TableError: A table of the run is damaged.
     """
     path = Path(path)
     if (path / STUDY_FILE).exists():
-        return _collect_study(path, strategy, seed, manifest, pictures)
+        data = _collect_study(path, strategy, seed, manifest, pictures)
+    else:
+        data = _collect_predictions(path, strategy)
+    own = path / PICTURES
+    if explanations is None and (own / LISTING).exists():
+        explanations = own
+    if explanations is None:
+        return data
+    explained, notes = explained_examples(Path(explanations))
+    return replace(data, explained=explained, notes=(*data.notes, *notes))
+
+
+def _collect_predictions(path: Path, strategy: str | None) -> ReportData:
     if not path.exists():
         raise ConfigError(f"there is nothing at {path}: give the folder of a study, or predictions")
     try:

@@ -28,6 +28,7 @@ def report(options: Namespace) -> None:
         seed=options.seed,
         manifest=options.manifest,
         pictures=options.pictures,
+        explanations=options.explanations,
     )
     page = write_report(data, options.output)
     files = [page] if options.charts is None else [page, *save_charts(data, options.charts, options.formats)]
@@ -52,6 +53,12 @@ def report_arguments(command: ArgumentParser) -> None:
         "--manifest", type=str | None, default=None, help="where the media are listed, if it was moved"
     )
     command.add_argument("--pictures", type=int, default=3, help="examples of a class, 0 for none")
+    command.add_argument(
+        "--explanations",
+        type=str | None,
+        default=None,
+        help="a folder that `sublabel explain` wrote; default: the study's own, if there is one",
+    )
     command.add_argument("--charts", type=str | None, default=None, help="also write the charts, to here")
     command.add_argument(
         "--formats",

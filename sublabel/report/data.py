@@ -11,6 +11,7 @@ import numpy as np
 
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison
+from sublabel.explain.listing import Explanation
 from sublabel.labels import Alignment, ConfusionMatrix, LabelSpace
 from sublabel.report.matrix import Order, OrderName, orders
 
@@ -106,6 +107,14 @@ class ExampleClass:
     pictures: tuple[Picture, ...]
 
 
+@dataclass(frozen=True)
+class ExplainedExample:
+    """A sample with the Grad-CAM of its classes: the picture that `sublabel explain` made of it."""
+
+    explanation: Explanation
+    jpeg: bytes
+
+
 @dataclass(frozen=True, eq=False)
 class ReportData:
     """All that a report shows. Made by `collect` or `from_confusion`."""
@@ -126,6 +135,7 @@ class ReportData:
     confidence: np.ndarray | None = None
     """float64 (K,) of the chosen space: the teacher's mean confidence in a class's samples, NaN without."""
     examples: tuple[ExampleClass, ...] = ()
+    explained: tuple[ExplainedExample, ...] = ()
     notes: tuple[str, ...] = ()
     """What could not be shown, and why."""
 

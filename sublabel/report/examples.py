@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from sublabel.domain import Domain, load_domain
 from sublabel.errors import ConfigError, MediaError
-from sublabel.report.data import Picture, ReportData
+from sublabel.explain.listing import read_listing
+from sublabel.report.data import ExplainedExample, Picture, ReportData
 from sublabel.tables import iter_pairs, open_manifest
 from sublabel.tables.io import iter_batches
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 HEIGHT = 96
 """Pixels of a picture, at most."""
+EXPLAINED_WIDTH = 1000
+"""Pixels of a picture with Grad-CAM, at most."""
+MOST_EXPLAINED = 24
 JPEG_QUALITY = 80
 # Two-sided 95%.
 NORMAL_QUANTILE = 1.96
@@ -183,15 +188,39 @@ def _rows(manifest: Path, sample_ids: Sequence[str]) -> list[dict[str, Any]]:
 
 def _jpeg(pixels: Tensor) -> bytes:
     """Encode uint8 (C, H, W), C of 1 or 3, no higher than `HEIGHT`."""
-    from PIL import Image
-
     array = pixels.permute(1, 2, 0).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     if image.height > HEIGHT:
         image = image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT))
+    return _encode(image)
+
+
+def _encode(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
+
+
+def explained_examples(folder: Path) -> tuple[tuple[ExplainedExample, ...], list[str]]:
+    """The pictures that `sublabel explain` left in a folder, and notes on what is missing.
+
+    Raises:
+        ArtifactError: It left none there.
+    """
+    explanations = read_listing(folder)
+    notes = []
+    if len(explanations) > MOST_EXPLAINED:
+        notes.append(f"Shown are {MOST_EXPLAINED} of {len(explanations)} explained samples in {folder}.")
+    found = []
+    for explanation in explanations[:MOST_EXPLAINED]:
+        path = folder / explanation.files[0]
+        try:
+            with Image.open(path) as image:
+                image.thumbnail((EXPLAINED_WIDTH, image.height))
+                found.append(ExplainedExample(explanation, _encode(image)))
+        except OSError as error:
+            notes.append(f"{path} cannot be shown: {error}")
+    return tuple(found), notes
 
 
 def data_uri(jpeg: bytes) -> str:

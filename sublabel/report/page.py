@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from markupsafe import Markup
 
 from sublabel._files import write_atomically
 from sublabel.report import matrix_charts, result_charts, theme
-from sublabel.report.data import ReportData, StrategySpace
+from sublabel.report.data import ExplainedExample, ReportData, StrategySpace
 from sublabel.report.examples import data_uri
 from sublabel.report.matrix import Order, blocks
 from sublabel.report.saving import vega_lite_version
@@ -111,6 +112,7 @@ def render(data: ReportData) -> str:
         options=json.dumps(data.options, indent=1, ensure_ascii=False) if data.options else "",
         agreed=int(data.cells.count[data.cells.agreed].sum()),
         losses=list(losses(data)),
+        explained=[(title, list(members)) for title, members in groupby(data.explained, key=_group)],
         panel_caption=panel_cells(data, None).caption,
         min_count=matrix_charts.min_count(data.chosen_space),
         unread={status: count for status, count in data.statuses.items() if status != "ok"},
@@ -118,6 +120,10 @@ def render(data: ReportData) -> str:
         block=Markup(_packed(block)),
         vega=Markup(_vega()),
     )
+
+
+def _group(example: ExplainedExample) -> str:
+    return example.explanation.group
 
 
 def page_spec(chart: Any) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.explain import ExplainQuery
+from sublabel.explain.listing import Explanation, PanelInfo, write_listing
+from sublabel.explain.pictures import write_png
 from sublabel.labels import RawSPL, Vocabulary
 from sublabel.study import StudyOptions, default_strategies
 from sublabel.study.study import slug
@@ -76,6 +79,29 @@ def write_manifest(path, weak):
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
+def write_explanations(folder, samples=2):
+    """As `sublabel explain` leaves them: of the first two classes side by side, the last without heat."""
+    entries = []
+    for number in range(samples):
+        panels = [
+            PanelInfo(model="seed0/raw_spl/pretrained", label=f"{NAMES[0]} × {NAMES[1]}", probability=0.625),
+            PanelInfo(model="seed0/weak_only/pretrained", label=NAMES[1], probability=0.1, is_blank=True),
+        ]
+        write_png(folder / f"{number}.png", np.full((16, 3000, 3), 5 * number, dtype=np.uint8))
+        entries.append(
+            Explanation(
+                group=f"{NAMES[0]} × {NAMES[2]}",
+                sample_id=sample_id(number),
+                split="weak",
+                panels=tuple(panels),
+                files=(f"{number}.png",),
+                available=1234,
+            )
+        )
+    write_listing(folder, ExplainQuery(model="seed0/raw_spl/pretrained", row=NAMES[0]), entries)
+    return folder
+
+
 def comparison(strategies):
     generator = np.random.default_rng(1)
     runs = [
@@ -118,4 +144,5 @@ def study(tmp_path_factory):
     (seeded / "teacher").mkdir()
     card = {"made_by": {"precision": "32-true", "versions": {"torch": "2.13.0"}}}
     (seeded / "teacher" / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    write_explanations(out / "explanations")
     return out

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sublabel.errors import ConfigError
+from sublabel.errors import ArtifactError, ConfigError
+from sublabel.explain.listing import read_listing
 from sublabel.labels import ConfusionMatrix, RawSPL, TeacherOnly
 from sublabel.report import collect, from_confusion
 from sublabel.report.examples import wilson_lower
-from tests.report.conftest import REASON, SAMPLES, draw_labels, sample_id
+from tests.report.conftest import REASON, SAMPLES, draw_labels, sample_id, write_explanations
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +148,25 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         collect(tmp_path)
     with pytest.raises(ConfigError, match="nothing at"):
         collect(tmp_path / "missing")
+
+
+def test_explanations_in_the_study_are_shown_as_pictures_no_wider_than_the_page(data, study):
+    stored = read_listing(study / "explanations")
+    assert [entry.explanation for entry in data.explained] == [*stored]
+    assert [Image.open(io.BytesIO(entry.jpeg)).size for entry in data.explained] == [(1000, 5)] * 2
+    assert Image.open(io.BytesIO(data.explained[1].jpeg)).getpixel((0, 0)) == (5, 5, 5)
+
+
+def test_explanations_of_another_folder_are_shown_when_it_is_named(study, tmp_path):
+    folder = write_explanations(tmp_path, samples=30)
+    (folder / "3.png").unlink()
+    for path in (study, study / "seed0" / "predictions"):
+        data = collect(path, pictures=0, explanations=folder)
+        assert len(data.explained) == 23
+        assert f"Shown are 24 of 30 explained samples in {folder}." in data.notes
+        assert any("3.png cannot be shown" in note for note in data.notes)
+    with pytest.raises(ArtifactError, match="no list of explanations.*`sublabel explain`"):
+        collect(study, pictures=0, explanations=tmp_path / "none")
+    (folder / "explanations.json").write_text('{"explanations": [{"group": 1}]}', encoding="utf-8")
+    with pytest.raises(ArtifactError, match="no list of explanations"):
+        collect(study, pictures=0, explanations=folder)
