@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+import torch
 from hypothesis import settings
 
 from sublabel._torchvision import ensure_torchvision
@@ -12,3 +14,9 @@ ensure_torchvision()
 # A slow machine is no defect; in CI the examples never change, so that a failure is the change's own.
 settings.register_profile("sublabel", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("sublabel")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Fresh networks and inputs are the same in every run, also those of fixtures."""
+    torch.manual_seed(0)
