@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 _MASK = (1 << 64) - 1
+SLICE = 1 << 15
+"""Ids that are hashed at the same time: what is made of them stays in the cache."""
 
 
 def uniform_from_ids(sample_ids: np.ndarray, seed: int) -> np.ndarray:
@@ -14,16 +16,33 @@ def uniform_from_ids(sample_ids: np.ndarray, seed: int) -> np.ndarray:
         sample_ids: Strings or integers (N,); an integer counts as its decimal digits.
         seed: Any integer.
     """
-    text = np.ascontiguousarray(np.asarray(sample_ids).astype(np.str_))
-    if len(text) == 0:
-        return np.empty(0)
-    characters = text.view(np.uint32).reshape(len(text), -1)
-    state = _mix(np.full(len(text), seed & _MASK, dtype=np.uint64))
-    for column in characters.T:
-        # NumPy pads to the longest string of the array; skipping the padding makes the hash independent of
-        # its neighbours.
-        state = np.where(column != 0, _mix(state ^ column.astype(np.uint64)), state)
-    return np.asarray((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+    return np.asarray((hash_ids(sample_ids, seed) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def hash_ids(sample_ids: np.ndarray, seed: int) -> np.ndarray:
+    """64 random bits for each id, uint64 (N,), likewise."""
+    hashed = np.empty(len(sample_ids), dtype=np.uint64)
+    for start in range(0, len(sample_ids), SLICE):
+        hashed[start : start + SLICE] = _hash_slice(sample_ids[start : start + SLICE], seed)
+    return hashed
+
+
+def _hash_slice(sample_ids: np.ndarray, seed: int) -> np.ndarray:
+    """Character by character, the longest ids first, so that those which have ended need no more work."""
+    texts = list(map(str, sample_ids.tolist()))
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    order = np.argsort(-lengths, kind="stable")
+    longest_first = lengths[order]
+    characters = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    starts = (np.cumsum(lengths) - lengths)[order]
+    state = _mix(np.full(len(texts), seed & _MASK, dtype=np.uint64))
+    for position in range(longest_first[0]):
+        going_on = np.searchsorted(-longest_first, -position)
+        column = characters[starts[:going_on] + position].astype(np.uint64)
+        state[:going_on] = _mix(state[:going_on] ^ column)
+    hashed = np.empty_like(state)
+    hashed[order] = state
+    return hashed
 
 
 def _mix(state: np.ndarray) -> np.ndarray:

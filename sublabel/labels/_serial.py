@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from sublabel.labels.space import LabelSpace
 
 FORMAT = "sublabel.LabelSpace"
-VERSION = 2
-ARRAYS = ("row_default", "column_default", "cells", "cell_labels", "thresholds", "unsure_labels")
+VERSION = 3
+ARRAYS = (
+    "row_default",
+    "column_default",
+    "cells",
+    "cell_labels",
+    "thresholds",
+    "unsure_labels",
+    "control_cuts",
+)
 CLASS_ARRAYS = ("kind", "size", "weak", "teacher")
 PLAIN = ("strategy", "control_seed", "top_k", "two_heads")
 CHANGED = "the label space does not match its own fingerprint: the file was edited or damaged"

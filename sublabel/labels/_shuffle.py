@@ -1,47 +1,126 @@
-"""The draw of a matched control: disagreed samples among the disagreed classes of their row, by sample id."""
+"""The shuffle of a matched control: disagreed samples among the disagreed classes of their row, by sample id.
+
+A sample has a key: its row, then the hash of its id. The classes of a row share its keys, each up to its cut.
+Where the cuts are found in the samples themselves, every class gets as many as it had before.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from sublabel.labels._hashing import uniform_from_ids
+from sublabel.errors import LabelError
+from sublabel.labels._hashing import hash_ids
 from sublabel.labels.classes import Classes
 
-
-def shuffle_disagreed(
-    labels: np.ndarray, sample_ids: np.ndarray, classes: Classes, seed: int, cache: dict[str, Any]
-) -> None:
-    """Give each disagreed sample, in place, one of its row's disagreed classes, in proportion to their sizes.
-
-    Args:
-        labels: int64 (N,).
-        sample_ids: Strings or integers (N,).
-        classes: Of the space.
-        seed: Of the hash of the sample ids.
-        cache: Of the space; what depends on the classes alone is kept in it.
-    """
-    if "disagreed" not in cache:
-        cache["disagreed"] = _disagreed_by_row(classes)
-    start, stop, cumulative, members = cache["disagreed"]
-    kept = np.flatnonzero(labels >= 0)
-    moved = kept[start[labels[kept]] >= 0]
-    first, last = start[labels[moved]], stop[labels[moved]]
-    before = np.where(first > 0, cumulative[first - 1], 0)
-    draws = uniform_from_ids(sample_ids[moved], seed)
-    # Within a row the classes lie side by side on the cumulative sizes: draw a point, look up whose it is.
-    points = before + np.floor(draws * (cumulative[last - 1] - before)).astype(np.int64)
-    labels[moved] = members[np.searchsorted(cumulative, points, side="right")]
+HELD_KEYS = 1 << 26
+"""Samples whose keys are sorted at the same time (512 MiB)."""
+OTHER_SAMPLES = (
+    "these samples are not those that the label space was fitted on: a row has another number of disagreed "
+    "ones; give the same weak labels and predictions"
+)
 
 
-def _disagreed_by_row(classes: Classes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    rows = np.where(classes.is_kind("disagreed", "other"), classes.weak, -1)
-    members = np.flatnonzero(rows >= 0)
-    members = members[np.argsort(rows[members], kind="stable")]
-    sorted_rows = rows[members]
-    cumulative = np.cumsum(classes.size[members])
-    start, stop = np.full(len(rows), -1), np.full(len(rows), -1)
-    start[members] = np.searchsorted(sorted_rows, sorted_rows, side="left")
-    stop[members] = np.searchsorted(sorted_rows, sorted_rows, side="right")
-    return start, stop, cumulative, members
+class Shuffle(NamedTuple):
+    """The classes that are shuffled, row by row."""
+
+    members: np.ndarray
+    """int64 (M,), labels."""
+    rows: np.ndarray
+    """int64 (M,), the row of each."""
+    ends: np.ndarray
+    """int64 (M,), samples of all members up to and with each."""
+    is_member: np.ndarray
+    """bool (K,)."""
+    seed: int
+    bits: int
+    """Of the hash, the lower part of a key."""
+
+    @classmethod
+    def of(cls, classes: Classes, height: int, seed: int) -> Self:
+        """Of the disagreed classes of a space with `height` rows."""
+        is_member = classes.is_kind("disagreed", "other") & (classes.weak >= 0)
+        members = np.flatnonzero(is_member)
+        members = members[np.argsort(classes.weak[members], kind="stable")]
+        ends = np.cumsum(classes.size[members])
+        return cls(members, classes.weak[members], ends, is_member, seed, 63 - height.bit_length())
+
+    def keys(self, rows: np.ndarray, sample_ids: np.ndarray) -> np.ndarray:
+        """The key of each sample, int64 (N,)."""
+        low = (hash_ids(sample_ids, self.seed) >> np.uint64(64 - self.bits)).astype(np.int64)
+        return np.asarray((rows << self.bits) | low)
+
+    def average_cuts(self) -> np.ndarray:
+        """Cuts in proportion to the sizes, int64 (M,), for samples that are not known."""
+        first = np.searchsorted(self.rows, self.rows, side="left")
+        before = np.where(first > 0, self.ends[first - 1], 0)
+        last = np.searchsorted(self.rows, self.rows, side="right") - 1
+        share = (self.ends - before) / (self.ends[last] - before)
+        return self._closed((self.rows << self.bits) + (share * 2.0**self.bits).astype(np.int64) - 1)
+
+    def exact_cuts(self, keys: Callable[[], Iterable[np.ndarray]], held: int = HELD_KEYS) -> np.ndarray:
+        """Cuts that give every member its size, but for equal hashes; int64 (M,).
+
+        Args:
+            keys: Called once for each pass; gives the keys of all disagreed samples in chunks.
+            held: Keys that are sorted at the same time; where there are more, further passes are made.
+
+        Raises:
+            LabelError: Rows have another number of samples than their members.
+        """
+        cuts = np.empty(len(self.members), dtype=np.int64)
+        for group in self._groups(held):
+            start = self.ends[group.start - 1] if group.start else 0
+            found = np.empty(self.ends[group.stop - 1] - start, dtype=np.int64)
+            low, high = self.rows[group.start], self.rows[group.stop - 1]
+            filled = 0
+            for chunk in keys():
+                rows = chunk >> self.bits
+                chosen = chunk[(rows >= low) & (rows <= high)]
+                if filled + len(chosen) > len(found):
+                    raise LabelError(OTHER_SAMPLES)
+                found[filled : filled + len(chosen)] = chosen
+                filled += len(chosen)
+            if filled < len(found):
+                raise LabelError(OTHER_SAMPLES)
+            found.sort()
+            cuts[group] = found[self.ends[group] - start - 1]
+        if (cuts >> self.bits != self.rows).any():
+            raise LabelError(OTHER_SAMPLES)
+        return self._closed(cuts)
+
+    def assign(self, labels: np.ndarray, sample_ids: np.ndarray, rows: np.ndarray, cuts: np.ndarray) -> None:
+        """Give each disagreed sample, in place, the class whose share of the row its key lies in.
+
+        Args:
+            labels: int64 (N,), -1 where a sample is dropped.
+            sample_ids: Strings or integers (N,).
+            rows: Integers (N,), weak labels.
+            cuts: int64 (M,).
+        """
+        moved = self.moved(labels)
+        keys = self.keys(rows[moved].astype(np.int64), sample_ids[moved])
+        labels[moved] = self.members[np.searchsorted(cuts, keys)]
+
+    def moved(self, labels: np.ndarray) -> np.ndarray:
+        """Positions of the samples that are shuffled, int64 (M',)."""
+        kept = np.flatnonzero(labels >= 0)
+        return np.asarray(kept[self.is_member[labels[kept]]])
+
+    def _closed(self, cuts: np.ndarray) -> np.ndarray:
+        """The last member of a row takes all keys that are left, also of samples that come later."""
+        last = np.append(self.rows[1:] != self.rows[:-1], True)[: len(self.rows)]
+        return np.where(last, ((self.rows + 1) << self.bits) - 1, cuts)
+
+    def _groups(self, held: int) -> Iterator[slice]:
+        """Members of whole rows, with at most `held` samples where a row has no more."""
+        row_ends = np.flatnonzero(np.append(self.rows[1:] != self.rows[:-1], True)[: len(self.rows)]) + 1
+        start = 0
+        for position, stop in enumerate(row_ends.tolist()):
+            following = row_ends[position + 1] if position + 1 < len(row_ends) else None
+            before = self.ends[start - 1] if start else 0
+            if following is None or self.ends[following - 1] - before > held:
+                yield slice(start, stop)
+                start = stop

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sublabel.labels._arrays import (
     check_sample_ids,
     iter_cells,
 )
-from sublabel.labels._shuffle import shuffle_disagreed
+from sublabel.labels._shuffle import Shuffle
 from sublabel.labels._soft import soft_rows
 from sublabel.labels.classes import KINDS, Classes, Kind, class_name
 from sublabel.labels.vocabulary import Vocabulary
@@ -73,6 +74,8 @@ class LabelSpace:
     """The options of the strategy that made it."""
     control_seed: int | None = None
     """Of a matched control: `assign` then draws the disagreed classes by sample id."""
+    control_cuts: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """int64, one for each class that is drawn, where `match_sizes` found which draws make it; else empty."""
     thresholds: np.ndarray = field(default_factory=lambda: np.empty(0))
     """float64 (T,) where samples below their teacher class's threshold are unsure, else empty."""
     unsure_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -179,8 +182,54 @@ class LabelSpace:
             labels[unsure] = self.unsure_labels[weak[unsure]]
         if self.control_seed is not None:
             ids = check_sample_ids(sample_ids, len(labels))
-            shuffle_disagreed(labels, ids, self.classes, self.control_seed, self._cache)
+            self._shuffle().assign(labels, ids, weak, self._cached("cuts", self._cuts))
         return labels
+
+    def match_sizes(self, samples: Callable[[], Iterable[tuple[Any, Any, Any]]]) -> LabelSpace:
+        """A matched control that gives its own samples classes of exactly `sizes` (ours).
+
+        As it is fitted on counts alone, it draws each sample for itself: sizes hold on average, and small
+        classes may stay empty. With the samples at hand, those of a row are shuffled: they are put in the
+        order of the hashes of their ids, and cut at the sizes. `relabel` and `relabel_table` do so.
+
+        Args:
+            samples: Called once for each pass (a pass holds 64 million keys of 8 bytes); gives chunks of
+                (weak (N,), teacher (N,), sample_ids (N,)), as `assign` takes them.
+
+        Returns:
+            This space with the cuts; itself, where it is no matched control.
+
+        Raises:
+            LabelError: They are not the samples that the space was fitted on, or do not fit.
+
+        Example:
+            >>> from sublabel import ConfusionMatrix, MatchedControl
+            >>> weak, teacher, ids = [0] * 4, [1, 1, 2, 3], ["a", "b", "c", "d"]
+            >>> confusion = ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=4)
+            >>> space = MatchedControl().fit(confusion).match_sizes(lambda: [(weak, teacher, ids)])
+            >>> np.bincount(space.assign(weak, teacher, ids)) == space.sizes
+            array([ True,  True,  True])
+        """
+        if self.control_seed is None:
+            return self
+        shuffle = self._shuffle()
+
+        def keys() -> Iterator[np.ndarray]:
+            for weak, teacher, sample_ids in samples():
+                weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
+                ids = check_sample_ids(sample_ids, len(weak))
+                moved = shuffle.moved(self._look_up(weak, teacher))
+                yield shuffle.keys(weak[moved].astype(np.int64), ids[moved])
+
+        return replace(self, control_cuts=shuffle.exact_cuts(keys), _cache={})
+
+    def _shuffle(self) -> Shuffle:
+        seed, height = self.control_seed or 0, len(self.weak_vocabulary)
+        shuffle: Shuffle = self._cached("shuffle", lambda: Shuffle.of(self.classes, height, seed))
+        return shuffle
+
+    def _cuts(self) -> np.ndarray:
+        return self.control_cuts if len(self.control_cuts) else self._shuffle().average_cuts()
 
     def assign_heads(
         self, weak: Any, teacher: Any, sample_ids: Any = None, confidence: Any = None

@@ -114,9 +114,10 @@ class RawSPL(CellStrategy):
 class MatchedControl(BaseStrategy):
     """The matched-cardinality control (ours): as many classes, as large, without the teacher's distinctions.
 
-    The space is that of `of`, but each disagreed sample gets one of its row's disagreed classes by a seeded
-    hash of its sample id, in proportion to the sizes of the classes. What raw SPL gains over it, the
-    sub-concepts gain, and not the number of classes.
+    The space is that of `of`, but the disagreed samples of each row are shuffled among its disagreed classes,
+    by a seeded hash of their ids. What raw SPL gains over it, the sub-concepts gain, and not the number of
+    classes. The classes have exactly their sizes where the space has seen its samples
+    (`LabelSpace.match_sizes`, as `relabel` and `relabel_table` do it), else on average.
     """
 
     kind: Literal["matched_control"] = "matched_control"

@@ -122,7 +122,7 @@ def relabel_table(
         alignment: Which classes agree; default: those of equal names.
         threads: How many read, beside the one that writes; default: one for each core, up to 16.
         progress: Called as `progress(stage, rows done, rows in all)`, in this thread; the stages are
-            "count", then "relabel".
+            "count", then "relabel"; of a matched control "match" between them.
 
     Raises:
         TableError: The table is damaged, or not one of predictions.
@@ -150,7 +150,7 @@ def relabel_table(
     remove_abandoned(out)
     with PairStore(out.parent, source.metadata) as store:
         counted = _count(source, strategy.counting, alignment, store)
-        space = strategy.fit(counted.confusion, alignment)
+        space = strategy.fit(counted.confusion, alignment).match_sizes(partial(_with_ids, source, store))
         labeled = _write(source, out, space, store)
     abstained = source.rows - counted.voted
     return RelabelSummary(source.rows, labeled, counted.voted - labeled, abstained, space)
@@ -248,6 +248,14 @@ def _located(where: str) -> Iterator[None]:
         raise LabelError(f"{where}: {error}") from error
 
 
+def _with_ids(source: _Source, store: PairStore) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Weak labels, predictions and ids of all rows, in chunks."""
+    for chunk in iter_chunks(source.parts, ["sample_id"], largest=CHUNK_ROWS):
+        ids = [cast_column(chunk.location, "sample_id", batch.column(0)) for batch in chunk.batches()]
+        yield *store.get(chunk.first, chunk.rows), pa.chunked_array(ids, pa.string()).to_numpy()
+        source.report("match", chunk.first + chunk.rows, source.rows)
+
+
 def _write(source: _Source, out: Path, space: LabelSpace, store: PairStore) -> int:
     """Write the relabeled table; returns the number of samples that have a class."""
 
@@ -272,6 +280,8 @@ def _write(source: _Source, out: Path, space: LabelSpace, store: PairStore) -> i
         if space.needs_confidence
         else (["sample_id"], LARGEST_ROW_GROUP)
     )
+    # Ids that are hashed are Python's strings for a while.
+    largest = CHUNK_ROWS if space.needs_sample_ids else LARGEST_ROW_GROUP
     metadata = {
         "label_space": space.to_json(),
         "teacher_fingerprint": source.metadata.teacher_fingerprint,
@@ -283,7 +293,7 @@ def _write(source: _Source, out: Path, space: LabelSpace, store: PairStore) -> i
         ordered_map(source.threads) as run,
     ):
         regrouped = RowGroups(writer)
-        for table in run(assign, iter_chunks(source.parts, columns, batch_rows=rows)):
+        for table in run(assign, iter_chunks(source.parts, columns, batch_rows=rows, largest=largest)):
             regrouped.write(table)
             labeled += pc.sum(pc.greater_equal(table["label"], 0)).as_py() or 0
             done += len(table)

@@ -35,7 +35,7 @@ def soft_cross_entropy(logits: Tensor, targets: SoftLabels, *, label_smoothing: 
 
     Args:
         logits: (B, K).
-        targets: (B, M) each.
+        targets: (B, M) each; samples without any weight are left out.
         label_smoothing: As in `torch.nn.functional.cross_entropy`.
 
     Example:
@@ -50,16 +50,22 @@ def soft_cross_entropy(logits: Tensor, targets: SoftLabels, *, label_smoothing: 
     likelihood = (targets.weights * log_probs.gather(-1, targets.ids)).sum(-1)
     if label_smoothing:
         likelihood = (1 - label_smoothing) * likelihood + label_smoothing * log_probs.mean(-1)
-    return -likelihood.mean()
+    used = targets.weights.sum(-1) > 0
+    return -_mean_of_used(likelihood, used)
+
+
+def _mean_of_used(values: Tensor, used: Tensor) -> Tensor:
+    """The mean over the samples of a batch that have a target, 0 where none has."""
+    return values.where(used, 0.0).sum() / used.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
     """Cross-entropy over all classes; of several heads, the sum of theirs.
 
-    Targets are labels int64 (B,), `SoftLabels`, or, of H > 1 heads, labels int64 (B, H). The sum over two
-    heads is the cross-entropy of the pair of labels, were the two independent given the input: its scale is
-    that of raw Sub-Pseudo Labels (SPL) (ours).
+    Targets are labels int64 (B,), `SoftLabels`, or, of H > 1 heads, labels int64 (B, H). Samples of -1 are
+    left out. The sum over two heads is the cross-entropy of the pair of labels, were the two independent
+    given the input: its scale is that of raw Sub-Pseudo Labels (SPL) (ours).
     """
 
     heads: tuple[int, ...]
@@ -78,10 +84,15 @@ class CrossEntropy:
             return soft_cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         self._check(targets)
         if len(self.heads) == 1:
-            return cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+            return self._cross_entropy(logits, targets)
         parts = zip(logits.split(self.heads, -1), targets.unbind(-1), strict=True)
-        losses = [cross_entropy(part, labels, label_smoothing=self.label_smoothing) for part, labels in parts]
-        return torch.stack(losses).sum()
+        return torch.stack([self._cross_entropy(part, labels) for part, labels in parts]).sum()
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = cross_entropy(
+            logits, labels, ignore_index=-1, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        return _mean_of_used(losses, labels >= 0)
 
     def _check(self, labels: Tensor) -> None:
         expected = () if len(self.heads) == 1 else (len(self.heads),)
@@ -103,7 +114,7 @@ class SampledCrossEntropy:
     logarithm, the loss, is biased downwards a little. Sampled softmax is Bengio and Senécal's (2008) and Jean
     et al.'s (2015), the strata are ours. Finding the batch's classes waits for the device.
 
-    Targets are labels int64 (B,), or `SoftLabels`.
+    Targets are labels int64 (B,), of which -1 is left out, or `SoftLabels`.
     """
 
     num_classes: int
@@ -117,6 +128,9 @@ class SampledCrossEntropy:
         Raises:
             ConfigError: The head cannot give the logits of some classes only.
         """
+        if not isinstance(targets, SoftLabels):
+            used = targets >= 0
+            features, targets = features[used], targets[used]
         ids = targets.ids if isinstance(targets, SoftLabels) else targets
         present, places = ids.unique(return_inverse=True)
         drawn, sizes = draw_absent(present, self.num_classes, self.sampled_classes)
@@ -124,7 +138,7 @@ class SampledCrossEntropy:
         logits = logits + torch.cat([torch.zeros_like(present), sizes.log()])
         if isinstance(targets, SoftLabels):
             return soft_cross_entropy(logits, SoftLabels(places, targets.weights))
-        return cross_entropy(logits, places)
+        return _mean_of_used(cross_entropy(logits, places, reduction="none"), places >= 0)
 
 
 def draw_absent(present: Tensor, num_classes: int, number: int) -> tuple[Tensor, Tensor]:

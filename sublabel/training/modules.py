@@ -65,7 +65,7 @@ class PretrainModule(L.LightningModule):
     """Supervised training of `Classifier(backbone, num_classes)` with cross-entropy.
 
     A batch is `(inputs, targets)`: inputs (B, C, …) uint8 or normalised float; targets are labels (B,) int64
-    in 0..K-1, `SoftLabels`, or labels (B, H) for H > 1 heads.
+    in 0..K-1, `SoftLabels`, or labels (B, H) for H > 1 heads. Samples of -1 are left out of the loss.
 
     A loss that is not finite ends the training with a `SublabelError`. It is looked for at every step on CPU,
     and elsewhere, where each look waits for the device, every 100 steps and at the end of every epoch.

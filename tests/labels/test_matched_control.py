@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
+from sublabel.labels._shuffle import Shuffle
 
 
 def noisy_pairs(samples=20_000, classes=6, seed=0):
@@ -40,11 +41,52 @@ def test_the_space_is_the_same_and_the_row_and_agreement_of_a_sample_stay(strate
     assert (rows[control.labels] == rows[plain.labels]).all()
 
 
-def test_classes_keep_their_sizes_in_expectation():
-    plain, control, _ = spaces()
-    counted = np.bincount(control.labels, minlength=len(plain.space))
-    sizes = plain.space.sizes
-    assert (np.abs(counted - sizes) < 5 * np.sqrt(sizes) + 1).all()
+def test_fitted_on_counts_alone_classes_keep_their_sizes_on_average():
+    plain, _, ids = spaces()
+    weak, teacher, _ = noisy_pairs()
+    space = sl.MatchedControl().fit(plain.confusion)
+    counted = np.bincount(space.assign(weak, teacher, ids), minlength=len(space))
+    assert (np.abs(counted - space.sizes) < 5 * np.sqrt(space.sizes) + 1).all()
+    assert (counted != space.sizes).any()
+
+
+@pytest.mark.parametrize("rare", ["disagreed", "weak", "drop"])
+@pytest.mark.parametrize("min_count", [1, 3])
+def test_with_the_samples_at_hand_every_class_has_its_size_in_a_long_tail_too(min_count, rare):
+    generator = np.random.default_rng(0)
+    weak = generator.integers(0, 300, 5000)
+    teacher = np.minimum(generator.zipf(1.5, 5000), 400) - 1
+    raw = sl.RawSPL(min_count=min_count, rare=rare)
+    options = {"weak_vocabulary": 300, "teacher_vocabulary": 400, "sample_ids": np.arange(5000)}
+    plain = sl.relabel(weak, teacher, strategy=raw, **options)
+    control = sl.relabel(weak, teacher, strategy=sl.MatchedControl(of=raw), **options)
+    sizes = np.bincount(control.labels[control.labels >= 0], minlength=len(plain.space))
+    assert (plain.space.sizes == 1).any() or min_count > 1
+    assert sizes.tolist() == plain.space.sizes.tolist()
+    assert (control.labels != plain.labels).mean() > 0.1
+
+
+@given(held=st.integers(1, 12_000), cuts=st.lists(st.integers(0, 20_000), max_size=3))
+def test_passes_over_a_few_rows_each_find_the_same_cuts(held, cuts):
+    weak, _, ids = noisy_pairs()
+    space = spaces()[1].space
+    shuffle = Shuffle.of(space.classes, 6, seed=0)
+    moved = shuffle.moved(spaces()[0].labels)
+    keys = shuffle.keys(weak[moved], ids[moved])
+    found = shuffle.exact_cuts(lambda: np.split(keys, sorted(cuts)), held)
+    assert found.tolist() == space.control_cuts.tolist()
+
+
+def test_other_samples_than_those_counted_are_refused():
+    weak, teacher, ids = noisy_pairs()
+    space = sl.MatchedControl().fit(spaces()[0].confusion)
+    for rows in (slice(1, None), slice(0, 0), np.arange(20_001) % 20_000):
+        with pytest.raises(sl.LabelError, match="not those that the label space was fitted on"):
+            space.match_sizes(lambda rows=rows: [(weak[rows], teacher[rows], ids[rows])])
+    with pytest.raises(sl.LabelError, match="not those that the label space was fitted on"):
+        space.match_sizes(lambda: [(5 - weak, 5 - teacher, ids)])
+    raw = sl.RawSPL().fit(spaces()[0].confusion)
+    assert raw.match_sizes(lambda: []) is raw
 
 
 def test_the_teachers_distinction_is_gone():

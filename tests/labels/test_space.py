@@ -77,8 +77,8 @@ def test_labels_of_another_vocabulary_are_refused():
     [
         (lambda text: text[:40], "the text is not JSON"),
         (lambda text: "[]", "not a label space"),
-        (lambda text: text.replace('"version":2', '"version":9'), "format version 9"),
-        (lambda text: text.replace('"version":2', '"version":1'), "format version 1; this release reads 2"),
+        (lambda text: text.replace('"version":3', '"version":9'), "format version 9"),
+        (lambda text: text.replace('"version":3', '"version":2'), "format version 2; this release reads 3"),
         (lambda text: json.dumps({**json.loads(text), "row_default": [0] * 7}), "edited or damaged"),
         (lambda text: json.dumps({**json.loads(text), "strategy": {}}), "edited or damaged"),
         (lambda text: json.dumps({**json.loads(text), "classes": []}), "edited or damaged"),

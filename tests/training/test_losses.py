@@ -79,6 +79,28 @@ def test_targets_of_another_number_of_heads_are_refused(heads, targets):
         CrossEntropy(heads)(head, features, targets)
 
 
+@pytest.mark.parametrize("dropped", [[], [0], [1, 4, 6], [*range(7)]], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_samples_without_a_target_are_left_out(dropped, smoothing):
+    head, features, labels = some_case()
+    soft, _ = some_soft()
+    kept = torch.tensor([row for row in range(7) if row not in dropped], dtype=torch.int64)
+    labels[dropped], soft.weights[dropped] = -1, 0.0
+    pairs = torch.stack([labels.clamp(max=14), labels.clamp(max=24)], dim=1)
+    kept_soft = SoftLabels(soft.ids[kept], soft.weights[kept])
+    one, two = CrossEntropy((40,), smoothing), CrossEntropy((15, 25), smoothing)
+    cases = [(one, labels, labels[kept]), (one, soft, kept_soft), (two, pairs, pairs[kept])]
+    if not smoothing:
+        everything = SampledCrossEntropy(40, 40)
+        cases += [(everything, labels, labels[kept]), (everything, soft, kept_soft)]
+    for objective, targets, kept_targets in cases:
+        loss = objective(head, features, targets)
+        loss.backward()
+        assert torch.isfinite(head.weight.grad).all()
+        expected = objective(head, features[kept], kept_targets).item() if len(kept) else 0.0
+        assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
 @given(
     classes=st.integers(1, 60), number=st.integers(1, 70), present=st.sets(st.integers(0, 59)), data=st.data()
 )
