@@ -14,8 +14,18 @@ DENSE_CELLS = 4_194_304
 """Tables of at most this many cells (32 MiB of int64) may be held dense."""
 CHUNK = 1 << 16
 """Samples that are worked on at a time, so that what is made of them stays in the cache."""
-SUM_TOLERANCE = 1e-3
-"""By how much the probabilities of a sample may exceed 1: those of half precision do."""
+SUM_TOLERANCE = 1e-2
+"""By how much the probabilities of a sample may exceed 1: those of bfloat16 are rounded to 1 in 256."""
+TOLERANCE = 1e-3
+"""By how much a single one may, and by how much it may exceed a more probable one: means are rounded too."""
+
+
+def as_array(values: Any) -> np.ndarray:
+    """`numpy.asarray`, also of a torch tensor that is on a device, needs a gradient or is bfloat16."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    return np.asarray(values)
 
 
 def check_labels(values: Any, vocabulary: Vocabulary, name: str) -> np.ndarray:
@@ -44,7 +54,7 @@ def check_integers(values: Any, vocabulary: Vocabulary, name: str) -> np.ndarray
         LabelError: Wrong dtype, shape or range.
     """
     try:
-        labels = np.asarray(values)
+        labels = as_array(values)
     except ValueError as error:
         raise LabelError(
             f"{name} labels are not an array of integers (N,), one for each sample: {error}"
@@ -124,24 +134,25 @@ def check_top(
 
     Args:
         top_ids: Integers (N, k) or (N,), the most probable class first; -1 where there is none.
-        top_probs: Of the same shape, each in 0–1; what stands beside a -1 counts as 0.
+        top_probs: Of the same shape, each in 0–1; what stands beside a -1 counts as 0, and may be NaN.
         vocabulary: Of the T classes.
         samples: N.
 
     Raises:
-        LabelError: Either is malformed, there are no probabilities, or those of a sample exceed 1.
+        LabelError: Either is malformed, there are no probabilities, those of a sample exceed 1, or they are
+            not in falling order.
     """
     if top_probs is None:
         raise LabelError("this needs the teacher's probabilities beside its classes, and got none")
-    ids = np.asarray(top_ids)
+    ids = as_array(top_ids)
+    shape = ids.shape
     ids = ids.reshape(-1, 1) if ids.ndim == 1 else ids
     if ids.ndim != 2 or len(ids) != samples or ids.shape[1] == 0:
         raise LabelError(
             f"the teacher's classes have shape {ids.shape} for {samples} samples; expected (N,) or (N, k)"
         )
     labels = check_labels(ids.ravel(), vocabulary, "teacher").reshape(ids.shape)
-    probs = check_probabilities(top_probs, np.shape(top_ids)).reshape(ids.shape)
-    probs = np.ascontiguousarray(np.where(labels < 0, 0.0, probs))
+    probs = check_probabilities(top_probs, shape, known=labels.reshape(shape) >= 0).reshape(ids.shape)
     sums = probs.sum(axis=1)
     if samples and sums.max() > 1 + SUM_TOLERANCE:
         position = int(sums.argmax())
@@ -149,39 +160,56 @@ def check_top(
             f"the teacher's probabilities of the sample at position {position} sum to {sums[position]:.4g}; "
             "expected at most 1: are they logits, or one score for each class?"
         )
+    smallest_before = np.minimum.accumulate(np.where(labels < 0, np.inf, probs), axis=1)
+    rising = (probs > smallest_before + TOLERANCE).any(axis=1)
+    if rising.any():
+        position = int(rising.argmax())
+        raise LabelError(
+            f"the teacher's probabilities of the sample at position {position} are "
+            f"{probs[position].tolist()}; expected the most probable class first, then the others in falling "
+            "order, as torch.topk gives them"
+        )
     return labels, probs
 
 
 def first_column(values: Any) -> Any:
     """The first column of an (N, k) array; anything else as it is, for `check_labels` to judge."""
     try:
-        array = np.asarray(values)
+        array = as_array(values)
     except ValueError:
         return values
     return array[:, 0] if array.ndim == 2 and array.shape[1] else array
 
 
-def check_probabilities(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+def check_probabilities(
+    values: Any, shape: tuple[int, ...], *, known: np.ndarray | None = None
+) -> np.ndarray:
     """Probabilities as float64 of a shape, each in 0–1.
+
+    Args:
+        values: Anything `numpy.asarray` takes, and torch tensors.
+        shape: What they must have.
+        known: bool of that shape; the others count as 0, whatever they are. Default: all.
 
     Raises:
         LabelError: Another shape or dtype, or a value outside 0–1.
     """
-    probs = np.asarray(values)
+    probs = as_array(values)
     if probs.shape != shape or (probs.dtype.kind not in "fiu" and probs.size):
         raise LabelError(
             f"the teacher's probabilities have shape {probs.shape} and dtype {probs.dtype}; expected floats "
             f"of shape {shape}, one for each of its classes"
         )
-    probs = probs.astype(np.float64)
-    outside = ~((probs >= 0) & (probs <= 1))
+    probs = (probs if known is None else np.where(known, probs, 0)).astype(np.float64)
+    outside = ~((probs >= 0) & (probs <= 1 + TOLERANCE))
     if outside.any():
         position = tuple(int(axis[0]) for axis in np.nonzero(outside))
         raise LabelError(
             f"the teacher's probability {probs[position]} at position {position[0]} is outside 0–1; are they "
             "logits? take their softmax first"
         )
-    return probs
+    clipped: np.ndarray = np.minimum(probs, 1.0)
+    return clipped
 
 
 def check_sample_ids(sample_ids: Any, samples: int) -> np.ndarray:

@@ -86,7 +86,7 @@ class Alignment:
         pairs = [
             (weak.index(name), teacher.index(other))
             for name, others in mapping.items()
-            for other in ([others] if isinstance(others, str) else others)
+            for other in ([others] if isinstance(others, str) or not isinstance(others, Iterable) else others)
         ]
         return cls(weak, teacher, pairs)
 

@@ -144,7 +144,9 @@ class HardBuilder(ConfusionBuilder):
         self._confusion = ConfusionMatrix(self.weak_vocabulary, self.teacher_vocabulary)
 
     def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
-        """Count samples."""
+        """Count samples; probabilities are checked where they are given."""
+        if top_probs is not None:
+            check_top(top_ids, top_probs, self.teacher_vocabulary, len(weak))
         self._confusion.update(weak, first_column(top_ids))
 
     def merge(self, other: Self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ _DAMAGE = (
     KeyError,
     NotImplementedError,
     OSError,
+    RuntimeError,
     TypeError,
     ValueError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -206,9 +209,11 @@ class ConfusionMatrix:
             confidence: Of a count of confident samples.
 
         Raises:
-            LabelError: The shape does not fit the vocabularies, or a count is no integer or negative.
+            LabelError: The shape does not fit the vocabularies, or a number is no integer or negative.
         """
         confusion = cls(weak_vocabulary, teacher_vocabulary)
+        if abstained < 0:
+            raise LabelError(f"got {abstained} samples that abstained; expected 0 or more")
         matrix: Any = sparse.csr_array(counts)
         if matrix.shape != confusion.shape or matrix.dtype.kind not in "iu" or (matrix.data < 0).any():
             raise LabelError(
@@ -236,6 +241,7 @@ class ConfusionMatrix:
             "weak": self.weak_vocabulary.names,
             "teacher": self.teacher_vocabulary.names,
             "abstained": self.abstained,
+            "confidence": self.confidence is not None,
         }
         arrays = {"weak": entries.row, "teacher": entries.col, "count": entries.data}
         if self.confidence is not None:
@@ -256,9 +262,10 @@ class ConfusionMatrix:
         Path(path).stat()
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                confusion = cls._from_header(json.loads(arrays["header"].tobytes()))
+                header = json.loads(arrays["header"].tobytes())
+                confusion = cls._from_header(header)
                 confusion._add_cells(arrays["weak"], arrays["teacher"], arrays["count"])
-                if "thresholds" in arrays:
+                if header["confidence"]:
                     confusion._set_confidence(arrays["thresholds"], arrays["unsure"])
         except _DAMAGE as error:
             raise LabelError(

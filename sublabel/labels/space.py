@@ -305,10 +305,7 @@ class LabelSpace:
                 "pass the teacher's probability of each prediction"
             )
         predicted = teacher >= 0
-        given = np.asarray(confidence)
-        # What stands beside a missing prediction is no probability, and often not a number.
-        given = np.where(predicted, given, 0) if given.shape == teacher.shape else given
-        probs = check_probabilities(given, teacher.shape)
+        probs = check_probabilities(confidence, teacher.shape, known=predicted)
         return np.asarray(predicted & (probs < self.thresholds[np.where(predicted, teacher, 0)]))
 
     def _look_up(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:

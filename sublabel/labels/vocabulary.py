@@ -35,6 +35,11 @@ class Vocabulary:
     def __init__(self, names: Iterable[str]) -> None:
         if isinstance(names, str):
             raise LabelError(f"a vocabulary needs a list of names, and got the one string {names!r}")
+        if isinstance(names, set | frozenset):
+            raise LabelError(
+                f"a vocabulary needs a list of names, and got a set of {len(names)}: its order differs from "
+                "run to run; give sorted(names)"
+            )
         # NumPy strings become plain ones, so that a name reads the same wherever it came from.
         self.names = tuple(str(name) if issubclass(type(name), str) else name for name in names)
         self._fingerprint: str | None = None
@@ -83,12 +88,12 @@ class Vocabulary:
         Raises:
             LabelError: The name is not in the vocabulary; the message suggests the closest ones.
         """
-        try:
-            return self._index[name]
-        except KeyError:
+        label = self._index.get(name)
+        if label is None:
             raise LabelError(
                 f"{name!r} is not in the vocabulary of {len(self)} classes{self._suggestion(name)}"
-            ) from None
+            )
+        return label
 
     def encode(self, names: Iterable[str | None]) -> np.ndarray:
         """Labels of names, int64 (N,); None becomes -1 (abstained).
@@ -106,12 +111,14 @@ class Vocabulary:
             if label is None:
                 raise LabelError(
                     f"{name!r} at position {position} is not in the vocabulary of {len(self)} classes"
-                    f"{self._suggestion(str(name))}"
+                    f"{self._suggestion(name)}"
                 )
             labels.append(label)
         return np.array(labels, dtype=np.int64)
 
-    def _suggestion(self, name: str) -> str:
+    def _suggestion(self, name: object) -> str:
+        if not isinstance(name, str):
+            return "; names are strings, and None is no label: did a table or YAML make another type of it?"
         similar = difflib.get_close_matches(name, self.names, n=3)
         return (
             f"; did you mean {' or '.join(map(repr, similar))}?"

@@ -74,7 +74,14 @@ class FactorisedHead(nn.Module):
 
         A class that is not one cell, such as a row's rare cells or merged ones, has a column of its own;
         those of no single row share one.
+
+        Raises:
+            ConfigError: The space is a two-head one, whose classes are not its student's.
         """
+        if space.two_heads:
+            raise ConfigError(
+                f"a two-head space has heads of {space.heads} classes, not cells: use the linear head"
+            )
         rows, columns = _factors(space)
         return cls(num_features, torch.from_numpy(rows), torch.from_numpy(columns), rank)
 

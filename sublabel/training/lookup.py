@@ -77,20 +77,24 @@ class LabelLookup(nn.Module):
         Args:
             weak: Weak labels, integers (N,), negative where there is none.
             teacher: The teacher's predictions, integers (N,), likewise.
-            confidence: Its probability of each, floats (N,), compared in float32; a space with thresholds
-                needs it.
+            confidence: Its probability of each, floats (N,), compared in float32, NaN as below any threshold;
+                a space with thresholds needs it.
 
         Returns:
             int64 (N,), or (N, 2) of a two-head space; -1 where a sample is dropped.
 
         Raises:
-            LabelError: A space with thresholds got no confidence.
+            LabelError: A space with thresholds got no confidence, or the labels are no integers (N,).
             IndexError: A label is outside its vocabulary (on CPU; other devices have their own assertions).
         """
+        _check_shapes(weak, teacher, (len(weak),))
         abstained = (weak < 0) | (teacher < 0)
         rows, columns = weak.long().clamp(min=0), teacher.long().clamp(min=0)
         if self.two_heads:
-            return torch.stack([rows, columns], dim=-1).masked_fill(abstained[:, None], -1)
+            # Indexing their own ids is what refuses labels outside the vocabularies.
+            heads = zip((rows, columns), (self.num_weak, self.num_teacher), strict=True)
+            targets = [torch.arange(width, device=weak.device)[labels] for labels, width in heads]
+            return torch.stack(targets, dim=-1).masked_fill(abstained[:, None], -1)
         labels = self._look_up(rows, columns)
         if self.needs_confidence:
             labels = torch.where(self._is_unsure(columns, confidence), self.unsure_labels[rows], labels)
@@ -108,7 +112,16 @@ class LabelLookup(nn.Module):
         Returns:
             Which samples are kept, bool (N,), and the targets of all, (N, k) each, which may name a class
             more than once; the weights of samples that are not kept are 0.
+
+        Raises:
+            LabelError: The labels and classes are no integers (N,) and (N, k), or not as many probabilities.
         """
+        _check_shapes(weak, top_ids, (len(weak), *top_ids.shape[1:2]))
+        if top_ids.ndim != 2 or top_probs.shape != top_ids.shape:
+            raise LabelError(
+                f"top_ids have shape {tuple(top_ids.shape)} and top_probs {tuple(top_probs.shape)}; expected "
+                "(N, k) both"
+            )
         ids, probs = top_ids[:, : self.top_k], top_probs[:, : self.top_k].float()
         known = (weak[:, None] >= 0) & (ids >= 0)
         rows, columns = weak.long().clamp(min=0)[:, None].expand_as(ids), ids.long().clamp(min=0)
@@ -118,7 +131,8 @@ class LabelLookup(nn.Module):
             first = torch.arange(ids.shape[1], device=ids.device) == 0
             labels = torch.where(unsure, torch.where(first, self.unsure_labels[rows], -1), labels)
             probs = torch.where(unsure, 1.0, probs)
-        weights = torch.where(known & (labels >= 0), probs, 0.0)
+        # A probability that is NaN is none.
+        weights = torch.where(known & (labels >= 0) & (probs > 0), probs, 0.0)
         sums = weights.sum(-1, keepdim=True)
         return sums[:, 0] > 0, SoftLabels(labels.clamp(min=0), weights / sums.where(sums > 0, 1.0))
 
@@ -138,7 +152,12 @@ class LabelLookup(nn.Module):
                 "this label space has confidence thresholds, and got no confidence: pass the teacher's "
                 "probability of each prediction"
             )
-        return confidence.float() < self.threshold_bits.view(torch.float32)[columns]
+        if confidence.shape != columns.shape:
+            raise LabelError(
+                f"the confidence has shape {tuple(confidence.shape)} for {tuple(columns.shape)} predictions; "
+                "expected one probability for each"
+            )
+        return ~(confidence.float() >= self.threshold_bits.view(torch.float32)[columns])
 
     def _dense(self) -> Tensor:
         """The label of every cell, int32 (W, T)."""
@@ -155,6 +174,14 @@ class LabelLookup(nn.Module):
                 f"{_hex(self.fingerprint)}…: make it from the space that the training began with"
             )
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _check_shapes(weak: Tensor, teacher: Tensor, expected: tuple[int, ...]) -> None:
+    if weak.ndim != 1 or teacher.shape != expected or weak.is_floating_point() or teacher.is_floating_point():
+        raise LabelError(
+            f"got weak labels {weak.dtype} {tuple(weak.shape)} and predictions {teacher.dtype} "
+            f"{tuple(teacher.shape)}; expected integers, one weak label and one row of predictions a sample"
+        )
 
 
 def _rounded_up(thresholds: Tensor) -> Tensor:

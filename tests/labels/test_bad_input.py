@@ -8,8 +8,12 @@ import pytest
 import sublabel as sl
 
 
-@pytest.fixture
-def confusion():
+@pytest.fixture(params=["plain", "confident"])
+def confusion(request):
+    if request.param == "confident":
+        builder = sl.ConfidentCounts(thresholds=0.5).start(["a", "b", "c"])
+        builder.update([0, 1, 2, 0, -1], [0, 0, 1, 0, 1], [0.9, 0.8, 0.7, 0.1, 0.9])
+        return builder.build()
     return sl.ConfusionMatrix.from_labels([0, 1, 2, -1], [0, 0, 1, 1], weak_vocabulary=["a", "b", "c"])
 
 

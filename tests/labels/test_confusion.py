@@ -123,3 +123,8 @@ def test_torch_tensors_count():
         sl.ConfusionMatrix.from_labels(torch.tensor([0, 3]), torch.tensor([1, -1]), weak_vocabulary=4).total
         == 1
     )
+
+
+def test_fewer_than_no_abstained_samples_are_refused():
+    with pytest.raises(sl.LabelError, match="got -5 samples that abstained"):
+        sl.ConfusionMatrix.from_counts([[1]], weak_vocabulary=1, abstained=-5)

@@ -131,3 +131,47 @@ def test_no_samples_make_no_labels():
 def test_bad_input_is_refused(weak, teacher, vocabulary, message):
     with pytest.raises(sl.LabelError, match=message):
         sl.relabel(weak, teacher, weak_vocabulary=vocabulary)
+
+
+@pytest.mark.parametrize("strategy", [sl.RawSPL(), sl.ConfidentSPL(), sl.TopKSPL()], ids=str)
+def test_probabilities_that_rise_are_refused(strategy):
+    probs = np.random.default_rng(0).dirichlet([1.0] * 4, 9)
+    ids = np.argsort(probs, axis=1)[:, -3:]
+    rising = np.take_along_axis(probs, ids, axis=1)
+    options = {"strategy": strategy, "weak_vocabulary": 4}
+    with pytest.raises(sl.LabelError, match="expected the most probable class first"):
+        sl.relabel(ids[:, 0], ids, probabilities=rising, **options)
+    falling = sl.relabel(ids[:, 0], ids[:, ::-1], probabilities=rising[:, ::-1], **options)
+    assert len(falling.labels) == 9
+
+
+def test_what_stands_beside_a_missing_prediction_does_not_matter():
+    for strategy in (sl.ConfidentSPL(), sl.TopKSPL()):
+        options = {"strategy": strategy, "weak_vocabulary": 2}
+        known = sl.relabel([0, 1, 0], [0, -1, 0], probabilities=[0.9, 0.0, 0.8], **options)
+        unknown = sl.relabel([0, 1, 0], [0, -1, 0], probabilities=[0.9, np.nan, 0.8], **options)
+        assert unknown.space == known.space
+        assert unknown.labels.tolist() == known.labels.tolist()
+        with pytest.raises(sl.LabelError, match="outside 0–1"):
+            sl.relabel([0, 1, 0], [0, 1, 0], probabilities=[0.9, np.nan, 0.8], **options)
+
+
+def test_tensors_of_a_training_loop_are_taken_as_they_are():
+    torch = pytest.importorskip("torch")
+    logits = torch.randn(500, 30, requires_grad=True)
+    top = logits.bfloat16().softmax(1).topk(30)
+    weak = torch.randint(0, 30, (500,))
+    options = {"strategy": sl.ConfidentSPL(), "weak_vocabulary": 30}
+    found = sl.relabel(weak, top.indices, probabilities=top.values, **options)
+    plain = top.values.detach().float().numpy()
+    expected = sl.relabel(weak.numpy(), top.indices.numpy(), probabilities=plain, **options)
+    assert found.space == expected.space
+    assert found.labels.tolist() == expected.labels.tolist()
+
+
+def test_a_mean_that_was_rounded_above_one_is_one():
+    options = {"strategy": sl.ConfidentSPL(), "weak_vocabulary": 2}
+    above = sl.relabel([0, 0], [0, 0], probabilities=np.float32([1.0000001, 0.5]), **options)
+    assert above.space == sl.relabel([0, 0], [0, 0], probabilities=[1.0, 0.5], **options).space
+    with pytest.raises(sl.LabelError, match="outside 0–1"):
+        sl.relabel([0, 0], [0, 0], probabilities=[1.1, 0.5], **options)

@@ -33,6 +33,7 @@ def test_a_number_names_its_classes():
         (["cat", ""], "name 1 of the vocabulary is ''"),
         (["cat", 3], "name 1 of the vocabulary is 3"),
         ("cat", "got the one string 'cat'"),
+        ({"cat", "dog"}, "got a set of 2: its order differs from run to run"),
     ],
 )
 def test_bad_names_are_refused(names, message):
@@ -52,3 +53,13 @@ def test_an_unknown_name_is_answered_with_the_closest():
         vocabulary.index("baking cookie")
     with pytest.raises(sl.LabelError, match="'zumba' at position 1"):
         vocabulary.encode(["abseiling", "zumba"])
+
+
+def test_what_yaml_or_pandas_made_of_a_name_is_refused_in_words():
+    animals = sl.Vocabulary(["1", "no"])
+    for refused in (lambda: animals.index(True), lambda: animals.encode(["no", float("nan")])):
+        with pytest.raises(sl.LabelError, match="names are strings, and None is no label"):
+            refused()
+    for mapping in ({False: "1"}, {"no": 1}, {0: [0]}):
+        with pytest.raises(sl.LabelError, match="names are strings"):
+            sl.Alignment.from_mapping(mapping, animals, animals)

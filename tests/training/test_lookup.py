@@ -145,3 +145,33 @@ def test_a_label_outside_its_vocabulary_is_no_other_label(cells, weak, teacher):
     space = sl.relabel([0, 1], [1, 2], weak_vocabulary=5, teacher_vocabulary=9).space
     with pytest.raises(IndexError):
         LabelLookup(space, dense_cells=cells)(torch.tensor([weak]), torch.tensor([teacher]))
+
+
+def test_a_probability_that_is_no_number_is_no_probability():
+    unsure = sl.ConfidentSPL(thresholds=0.5)
+    result = sl.relabel([0, 0], [0, 0], strategy=unsure, weak_vocabulary=2, probabilities=[0.9, 0.1])
+    lookup = LabelLookup(result.space)
+    labels = lookup(*map(torch.tensor, ([0, 0, 0], [0, 0, 0], [0.9, 0.1, float("nan")])))
+    assert labels.tolist() == [0, 1, 1]
+    plain = LabelLookup(sl.relabel([0, 0], [0, 1], weak_vocabulary=2).space)
+    probs = torch.tensor([[float("nan"), float("nan")], [0.5, float("nan")]])
+    kept, soft = plain.soft(torch.tensor([0, 0]), torch.tensor([[0, 1], [0, 1]]), probs)
+    assert kept.tolist() == [False, True]
+    assert soft.weights.tolist() == [[0.0, 0.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize("strategy", [sl.RawSPL(), sl.TwoHead()], ids=str)
+def test_labels_that_do_not_fit_are_refused(strategy):
+    lookup = LabelLookup(sl.relabel([0, 1], [0, 1], strategy=strategy, weak_vocabulary=2).space)
+    two, four = torch.tensor([0, 1]), torch.tensor([0, 1, 0, 1])
+    for weak, teacher in ((two, four), (two, two[:, None]), (two[:1], two), (two / 2, two), (two, two / 2)):
+        with pytest.raises(LabelError, match="expected integers, one weak label"):
+            lookup(weak, teacher)
+    for weak, teacher in ((two + 1, two), (two, two + 1)):
+        with pytest.raises(IndexError):
+            lookup(weak, teacher)
+    if strategy.kind == "raw_spl":
+        with pytest.raises(LabelError, match="expected integers"):
+            lookup.soft(two, four[:, None], torch.ones(4, 1))
+        with pytest.raises(LabelError, match="top_probs"):
+            lookup.soft(two, two[:, None], torch.ones(2))
