@@ -209,6 +209,13 @@ def test_strategies_lists_them_all(capsys):
             "'zumba' is not in the vocabulary",
         ),
         (("relabel", "{p}", "-o", "x", "--threads", "0"), "threads is 0"),
+        (("relabel", "{p}", "-o", "{p}"), "would be lost"),
+        (("relabel", "{p}", "-o", "x", "--space", "{p}"), "would be lost"),
+        (("relabel", "{p}", "-o", "x", "--space", "./x"), "--space and --output are both ./x"),
+        (("relabel", "{p}", "-o", "{tmp}"), "is a folder; name a file in it"),
+        (("relabel", "{p}", "-o", "x", "--space", "{tmp}"), "is a folder; name a file in it"),
+        (("report", "{p}", "-o", "{tmp}"), "is a folder; name a file in it"),
+        (("relabel", "{p}", "-o", "s3://bucket/x"), "cannot write to s3://bucket/x: expected a local path"),
         (("inspect", "{p}", "--rare", "0"), "rare is 0"),
         (("inspect", "{tmp}/text.txt"), "is not a Parquet file"),
         (("inspect", "{tmp}/bad.json"), "not a label space"),
@@ -218,8 +225,9 @@ def test_strategies_lists_them_all(capsys):
     ],
 )
 def test_a_users_mistake_ends_with_one_message_and_exit_code_2(
-    predictions, tmp_path, capsys, arguments, message
+    predictions, tmp_path, capsys, monkeypatch, arguments, message
 ):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("hello", encoding="utf-8")
     (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "table.parquet")

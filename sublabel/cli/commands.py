@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -23,6 +24,7 @@ from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
 from sublabel.labels import STRATEGIES, LabelSpace, Strategy
 from sublabel.report.command import report, report_arguments
 from sublabel.tables import Progress, count_pairs, read_metadata, relabel_table
+from sublabel.tables.io import output_of
 
 LARGEST = 10
 
@@ -30,6 +32,8 @@ LARGEST = 10
 def relabel(options: Namespace) -> None:
     """Write the relabeled table of predictions, and say what became of the samples."""
     strategy = _strategy(options.strategy)
+    if options.space is not None:
+        _refuse_space(options)
     with _progress() as progress:
         summary = relabel_table(
             options.predictions,
@@ -112,6 +116,13 @@ def main(arguments: list[str] | None = None) -> int:
         console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
         return 2
     return 0
+
+
+def _refuse_space(options: Namespace) -> None:
+    """Refuse to write the label space over a table, before that one is made."""
+    space = output_of(options.predictions, options.space)
+    if space.resolve() == Path(options.output).resolve():
+        raise ConfigError(f"--space and --output are both {options.space}; name a file for each")
 
 
 def _read_space(path: str) -> LabelSpace | None:

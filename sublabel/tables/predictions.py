@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
 from sublabel.tables._decode import DICTIONARIES, LABEL_COLUMNS, PREDICTIONS_SCHEMA, cast_column, decode_pairs
-from sublabel.tables.io import Location, TableWriter, iter_batches, parquet_files, read_metadata, versions
+from sublabel.tables.io import (
+    Location,
+    TableWriter,
+    iter_batches,
+    output_of,
+    parquet_files,
+    read_metadata,
+    versions,
+)
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,9 @@ def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) ->
 
     Raises:
         TableError: The table is damaged, or not one of predictions.
+        ConfigError: `out` is a URL, a folder, one of the predictions' files, or in their folder.
     """
+    out = output_of(path, out)
     kept = 0
     with TableWriter(out, PREDICTIONS_SCHEMA, read_predictions_metadata(path).to_strings()) as writer:
         for batch in iter_batches(path, PREDICTIONS_SCHEMA.names):

@@ -37,7 +37,7 @@ from sublabel.tables._decode import (
 )
 from sublabel.tables._partial import remove_abandoned
 from sublabel.tables._store import PairStore, RowGroups
-from sublabel.tables.io import Location, TableWriter, iter_batches, read_metadata
+from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, read_metadata
 from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata
 
 RELABELED_SCHEMA = pa.schema([("sample_id", pa.string()), ("label", pa.int64())])
@@ -127,7 +127,8 @@ def relabel_table(
     Raises:
         TableError: The table is damaged, or not one of predictions.
         LabelError: The alignment does not fit, or a label is not in its vocabulary.
-        ConfigError: `threads` is below 1.
+        ConfigError: `threads` is below 1, or `out` is a URL, a folder, one of the predictions' files, or in
+            their folder.
 
     Example:
         >>> import tempfile
@@ -145,7 +146,8 @@ def relabel_table(
         >>> [space.names[label] for label in labels]
         ['cat', 'cat × (disagreed)']
     """
-    source, out = _Source.open(predictions, choose_threads(threads), progress or _ignore), Path(out)
+    out = output_of(predictions, out)
+    source = _Source.open(predictions, choose_threads(threads), progress or _ignore)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out)
     with PairStore(out.parent, source.metadata) as store:

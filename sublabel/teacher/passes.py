@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from sublabel._files import local_path
 from sublabel.errors import ConfigError, TableError
 from sublabel.labels import Vocabulary
 from sublabel.media import OK, MediaRow, PassSummary, ReadMany, Share, iter_shards, missing_shards
@@ -66,13 +67,14 @@ def predict_manifest(
     Raises:
         TableError: The manifest has no `weak_label`, or `out` holds predictions of another teacher or
             vocabulary.
+        ConfigError: A number is below 1, or `out` is a URL.
     """
     if batch_size < 1 or rows_per_shard < 1:
         raise ConfigError(
             f"batch_size is {batch_size} and rows_per_shard {rows_per_shard}; both must be at least 1"
         )
     manifest.require("weak_label")
-    out = Path(out)
+    out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     vocabulary = weak_vocabulary or manifest.vocabulary("weak_label")
     metadata = PredictionsMetadata(

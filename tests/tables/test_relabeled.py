@@ -25,6 +25,7 @@ from sublabel.tables import (
     read_relabeled,
     relabel_table,
     relabeled,
+    select_predictions,
 )
 from sublabel.tables._chunks import iter_chunks, open_parts
 from sublabel.tables._decode import first_elements
@@ -320,6 +321,50 @@ def test_weak_labels_of_several_dictionaries_read_alike(table, tmp_path):
     for name, path in (("a", whole), ("b", plain)):
         relabel_table(path, tmp_path / f"{name}.parquet", SPL)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+@pytest.fixture
+def links(predictions, table, tmp_path):
+    """Predictions as a file, as a folder, and by links."""
+    shard = write(tmp_path / "shards" / "part-00000.parquet", table)
+    (tmp_path / "linked").mkdir()
+    for link, target in (
+        (tmp_path / "file.parquet", predictions),
+        (tmp_path / "folder", shard.parent),
+        (tmp_path / "linked" / "part-00000.parquet", shard),
+    ):
+        link.symlink_to(target)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "message"),
+    [
+        ("in/p.parquet", "in/p.parquet", "would be lost"),
+        ("in/p.parquet", "shards/../in/p.parquet", "would be lost"),
+        ("in/p.parquet", "file.parquet", "would be lost"),
+        ("file.parquet", "in/p.parquet", "would be lost"),
+        ("shards", "shards/part-00000.parquet", "would be lost"),
+        ("linked", "shards/part-00000.parquet", "would be lost"),
+        ("shards", "shards/relabeled.parquet", "read as a shard"),
+        ("shards", "folder/relabeled.parquet", "read as a shard"),
+        ("folder", "shards/relabeled.parquet", "read as a shard"),
+        ("in/p.parquet", "shards", "is a folder; name a file in it"),
+        ("in/p.parquet", "s3://bucket/r.parquet", "expected a local path"),
+    ],
+)
+@pytest.mark.parametrize("select", [False, True])
+def test_predictions_are_neither_overwritten_nor_joined_by_what_is_made_of_them(
+    select, source, out, message, links
+):
+    before = {path: path.read_bytes() for path in links.rglob("*") if path.is_file()}
+    out = out if "://" in out else links / out
+    with pytest.raises(sl.ConfigError, match=f"cannot write to .*{message}"):
+        if select:
+            select_predictions(links / source, out, pa.array(["a"]))
+        else:
+            relabel_table(links / source, out, SPL, progress=Interrupt("count", AssertionError))
+    assert {path: path.read_bytes() for path in links.rglob("*") if path.is_file()} == before
 
 
 def test_threads_are_one_or_more(predictions, tmp_path):
