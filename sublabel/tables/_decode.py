@@ -102,7 +102,8 @@ def decode_top(
         row = int(differs.argmax())
         raise TableError(
             f"{path}: sample {sample_id(row)!r} has {lengths[row]} classes in top_ids and "
-            f"{probabilities[row]} probabilities in top_probs; give each class its probability"
+            f"{probabilities[row]} probabilities in top_probs; give each class its probability, "
+            "or choose a strategy that needs none"
         )
     present = np.arange(max(int(lengths.max(initial=1)), 1)) < lengths[:, None]
     top_ids = np.full(present.shape, -1, dtype=np.int32)

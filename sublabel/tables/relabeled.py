@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -91,12 +91,13 @@ def count_pairs(
         progress: Called as `progress("count", rows done, rows in all)`, in this thread.
 
     Raises:
-        TableError: The table is damaged, or not one of predictions.
+        TableError: The table is damaged, not one of predictions, or lacks the probabilities that are counted.
         LabelError: A label is not in its vocabulary.
         ConfigError: `threads` is below 1.
     """
-    source = _Source.open(predictions, choose_threads(threads), progress or _ignore)
-    return _count(source, counting or HardCounts(), alignment).confusion
+    counting = counting or HardCounts()
+    source = _Source.open(predictions, counting, choose_threads(threads), progress or _ignore)
+    return _count(source, counting, alignment).confusion
 
 
 def relabel_table(
@@ -125,7 +126,8 @@ def relabel_table(
             "count", then "relabel".
 
     Raises:
-        TableError: The table is damaged, or not one of predictions.
+        TableError: The table is damaged, not one of predictions, or lacks probabilities that the strategy
+            looks at.
         LabelError: The alignment does not fit, or a label is not in its vocabulary.
         ConfigError: `threads` is below 1, or `out` is a URL, a folder, one of the predictions' files, or in
             their folder.
@@ -147,7 +149,7 @@ def relabel_table(
         ['cat', 'cat × (disagreed)']
     """
     out = output_of(predictions, out)
-    source = _Source.open(predictions, choose_threads(threads), progress or _ignore)
+    source = _Source.open(predictions, strategy.counting, choose_threads(threads), progress or _ignore)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out)
     with PairStore(out.parent, source.metadata) as store:
@@ -168,10 +170,12 @@ class _Source(NamedTuple):
     report: Progress
 
     @classmethod
-    def open(cls, predictions: Location, threads: int, report: Progress) -> _Source:
+    def open(cls, predictions: Location, counting: Counting, threads: int, report: Progress) -> _Source:
         metadata = read_predictions_metadata(predictions)
         parts = open_parts(predictions, ["sample_id", *LABEL_COLUMNS])
         refuse_missing_ids(parts)
+        if not isinstance(counting, HardCounts):
+            _refuse_missing_probabilities(parts)
         return cls(parts, count_rows(parts), metadata, threads, report)
 
     def sample_id(self, first: int, row: int) -> str:
@@ -181,6 +185,16 @@ class _Source(NamedTuple):
         chunk = next(chunk for chunk in chunks if row < chunk.first + chunk.rows)
         ids = pa.chunked_array([batch.column(0) for batch in chunk.batches()])
         return str(ids[row - chunk.first].as_py())
+
+
+def _refuse_missing_probabilities(parts: Iterable[Part]) -> None:
+    for part in parts:
+        if "top_probs" not in part.footer.schema.to_arrow_schema().names:
+            raise TableError(
+                f"{part.location} has no column top_probs, the teacher's probabilities of its top_ids, which "
+                "confident_spl and top_k_spl look at: write the predictions with them, or choose a strategy "
+                "that needs none"
+            )
 
 
 class _Counted(NamedTuple):

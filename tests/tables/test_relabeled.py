@@ -297,6 +297,17 @@ def test_probabilities_that_are_missing_are_named_where_they_are_needed(table, t
         relabel_table(path, tmp_path / "r", ConfidentSPL())
 
 
+@pytest.mark.parametrize("strategy", [ConfidentSPL(), TopKSPL()], ids=lambda strategy: strategy.kind)
+def test_a_missing_column_of_probabilities_is_named_where_it_is_needed(strategy, table, tmp_path):
+    path = write(tmp_path / "p.parquet", table.drop_columns(["top_probs"]))
+    relabel_table(path, tmp_path / "r", SPL)
+    with pytest.raises(sl.TableError, match="p.parquet has no column top_probs, .*choose a strategy"):
+        relabel_table(path, tmp_path / "r2", strategy)
+    with pytest.raises(sl.TableError, match="p.parquet has no column top_probs"):
+        count_pairs(path, strategy.counting)
+    assert not (tmp_path / "r2").exists()
+
+
 @pytest.mark.parametrize("statistics", [True, False])
 def test_a_missing_sample_id_is_refused_before_anything_is_written(statistics, table, tmp_path):
     ids = table["sample_id"].to_pylist()
