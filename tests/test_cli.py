@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +80,10 @@ def test_inspect_prints_json_with_the_same_numbers(predictions, capsys):
     code, text, _ = run(capsys, "inspect", predictions, "--json", "--rare", "24", "--feature_width", "10")
     assert code == 0
     found = json.loads(text)
-    expected = inspect_confusion(count_pairs(predictions), rare=24, feature_width=10)
+    expected = inspect_confusion(
+        count_pairs(predictions), rare=24, feature_width=10, count=partial(count_pairs, predictions)
+    )
+    assert all(cost.problem is None for cost in expected.strategies)
     assert found == json.loads(json.dumps(expected.to_dict()))
 
 
@@ -143,6 +146,18 @@ def test_inspect_warns_in_the_text(tmp_path, capsys):
         writer.write(pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA))
     _, text, _ = run(capsys, "inspect", path)
     assert "Warning: The teacher agrees with 100.0% of the weak labels" in " ".join(text.split())
+
+
+def test_inspect_without_probabilities_says_why_rows_are_missing(predictions, tmp_path, capsys):
+    table = pq.read_table(predictions)
+    pq.write_table(table.drop_columns(["top_probs"]), tmp_path / "without.parquet")
+    code, text, _ = run(capsys, "inspect", tmp_path / "without.parquet")
+    assert code == 0
+    said = " ".join(text.split())
+    for kind in ("confident_spl", "top_k_spl"):
+        assert f"{kind} is not in the table:" in said
+        assert f"│ {kind}" not in text
+    assert "has no column top_probs" in said
 
 
 def test_no_bar_is_drawn_where_there_is_no_terminal(predictions, tmp_path, capsys):

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,21 @@ def inspect(options: Namespace) -> None:
             show_space(space, options.largest)
         return
     with _progress() as progress:
-        confusion = count_pairs(options.path, threads=options.threads, progress=progress)
-    found = inspect_confusion(
-        confusion,
-        options.alignment,
-        rare=options.rare,
-        feature_width=options.feature_width,
-        largest=options.largest,
-    )
+        count = partial(
+            count_pairs,
+            options.path,
+            alignment=options.alignment,
+            threads=options.threads,
+            progress=progress,
+        )
+        found = inspect_confusion(
+            count(),
+            options.alignment,
+            rare=options.rare,
+            feature_width=options.feature_width,
+            largest=options.largest,
+            count=count,
+        )
     if options.json:
         _print_json(found.to_dict())
     else:
@@ -155,7 +163,8 @@ def _progress() -> Iterator[Progress]:
         def report(stage: str, done: int, rows: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=rows)
-            bars.update(tasks[stage], completed=done)
+            # Two passes have twice as many rows.
+            bars.update(tasks[stage], completed=done, total=rows)
 
         yield report
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sublabel.errors import ConfigError
-from sublabel.inspection._costs import strategy_costs
+from sublabel.inspection._costs import Count, strategy_costs
 from sublabel.inspection._similar import similar_pairs
 from sublabel.inspection._view import View
 from sublabel.inspection.findings import Advice, Cell, Inspection, WeakClass
@@ -34,15 +34,18 @@ def inspect_confusion(
     rare: int = RARE,
     feature_width: int = FEATURE_WIDTH,
     largest: int = 10,
+    count: Count | None = None,
 ) -> Inspection:
     """Look at a confusion matrix; nothing of the size W × T is made (ours).
 
     Args:
-        confusion: Counts over all samples.
+        confusion: Counts over all samples, one for each.
         alignment: Which classes agree; default: those of equal names.
         rare: Cells with fewer samples are rare, 1 or more.
         feature_width: Features that the pre-training head sees, 1 or more.
         largest: How many of the largest cells to name.
+        count: Counts the same samples as a strategy needs it, such as `partial(count_pairs, predictions)`;
+            without it the costs of strategies that look at probabilities are not known.
 
     Raises:
         LabelError: The alignment does not fit.
@@ -85,7 +88,7 @@ def inspect_confusion(
         similar=similar_pairs(view, confusion, aligned),
         largest_cells=_largest_cells(view, confusion, largest),
         feature_width=feature_width,
-        strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width)),
+        strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width, count)),
     )
     return replace(found, warnings=tuple(_warnings(found, len(aligned))))
 

@@ -59,6 +59,7 @@ class StrategyCost:
     classes: int | None
     """None where it could not be fitted; `problem` says why."""
     used: int | None
+    """Samples that `relabel` gives a class."""
     dropped: int | None
     head_parameters: int | None
     """Weights and biases of linear heads on the features: one head, or two for `two_head`."""
