@@ -19,6 +19,7 @@ from sublabel.tables._partial import create_partial
 METADATA_PREFIX = "sublabel."
 # Of each column that is read.
 BUFFER_BYTES = 1 << 20
+TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 Location: TypeAlias = str | Path
 """A local path, or a URL (`://`) of a single file that fsspec opens."""
 
@@ -300,6 +301,11 @@ def open_parquet(
                 )
             )
         except (pa.ArrowInvalid, OSError) as error:
+            if str(path).endswith(TEXT_SUFFIXES):
+                raise TableError(
+                    f"{path} is a text file, and predictions and relabeled tables are Parquet: "
+                    "sublabel.tables.write_predictions makes a table of your own predictions"
+                ) from error
             size = "" if is_remote(path) else f"{Path(path).stat().st_size} bytes; "
             raise TableError(
                 f"{path} is not a Parquet file, or it was cut off ({size}{str(error).splitlines()[0]}): "

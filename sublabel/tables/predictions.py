@@ -88,7 +88,7 @@ def _file_metadata(path: Location) -> PredictionsMetadata:
     except KeyError as error:
         raise TableError(
             f"{path} is not a predictions table: its metadata has no {error.args[0]}; the teacher pass "
-            "writes it, or PredictionsMetadata(...).to_strings() for predictions of your own"
+            "writes it, and sublabel.tables.write_predictions makes a table of your own predictions"
         ) from error
     except (json.JSONDecodeError, LabelError, TypeError) as error:
         raise TableError(
