@@ -135,12 +135,15 @@ def iter_pairs(path: Location, batch_size: int = 65_536) -> Iterator[LabelPairs]
     """
     metadata = read_predictions_metadata(path)
     columns = ["sample_id", *LABEL_COLUMNS]
-    for batch in iter_batches(path, columns, batch_size, DICTIONARIES):
-        sample_ids = cast_column(path, "sample_id", batch.column("sample_id"))
-        if sample_ids.null_count:
-            raise TableError(f"{path} has a row without sample_id; labels are joined on it, so give it one")
-        weak, teacher = decode_pairs(path, batch, metadata.weak_vocabulary, partial(_as_string, sample_ids))
-        yield LabelPairs(sample_ids, weak.astype(np.int64), teacher.astype(np.int64))
+    for part in parquet_files(path):
+        for batch in iter_batches(part, columns, batch_size, DICTIONARIES):
+            ids = cast_column(part, "sample_id", batch.column("sample_id"))
+            if ids.null_count:
+                raise TableError(
+                    f"{part} has a row without sample_id; labels are joined on it, so give it one"
+                )
+            weak, teacher = decode_pairs(part, batch, metadata.weak_vocabulary, partial(_as_string, ids))
+            yield LabelPairs(ids, weak.astype(np.int64), teacher.astype(np.int64))
 
 
 def _as_string(values: pa.Array, row: int) -> str:

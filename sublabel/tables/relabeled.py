@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -40,6 +41,7 @@ from sublabel.tables._store import PairStore, RowGroups
 from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, read_metadata
 from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata
 
+LISTED_STATUSES = 5
 RELABELED_SCHEMA = pa.schema([("sample_id", pa.string()), ("label", pa.int64())])
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage, the rows it is done with, and the rows in all."""
@@ -163,6 +165,7 @@ def relabel_table(
 class _Source(NamedTuple):
     """A predictions table that was opened and looks whole, and how it is to be read."""
 
+    predictions: Location
     parts: list[Part]
     rows: int
     metadata: PredictionsMetadata
@@ -176,7 +179,7 @@ class _Source(NamedTuple):
         refuse_missing_ids(parts)
         if not isinstance(counting, HardCounts):
             _refuse_missing_probabilities(parts)
-        return cls(parts, count_rows(parts), metadata, threads, report)
+        return cls(predictions, parts, count_rows(parts), metadata, threads, report)
 
     def sample_id(self, first: int, row: int) -> str:
         """Of a row of the whole table, counted from the row `first`."""
@@ -226,7 +229,29 @@ def _count(
                         store.put(first, weak, teacher)
                 done += len(weak)
             source.report("count", done, total)
+    if voted == 0:
+        _refuse_failures(source)
     return _Counted(builder.build(), voted)
+
+
+def _refuse_failures(source: _Source) -> None:
+    """A table of rows that all failed has nothing to say, or says `ok` in another way."""
+    seen: Counter[str | None] = Counter()
+    for part in source.parts:
+        for batch in iter_batches(part.location, ["status"]):
+            counts = batch.column(0).cast(pa.string()).value_counts()
+            seen.update(dict(zip(*(counts.field(index).to_pylist() for index in (0, 1)), strict=True)))
+    if not seen or "ok" in seen:
+        return
+    shown = ", ".join(
+        f"{'null' if status is None else repr(status)} {count:,}"
+        for status, count in seen.most_common(LISTED_STATUSES)
+    )
+    more = f" and {len(seen) - LISTED_STATUSES:,} more" if len(seen) > LISTED_STATUSES else ""
+    raise TableError(
+        f"no sample of {source.predictions} has the status 'ok', and only those have predictions: "
+        f"it has {shown}{more}"
+    )
 
 
 _Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]

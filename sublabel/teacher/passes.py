@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sublabel._files import local_path
-from sublabel.errors import ConfigError, TableError
+from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.labels import Vocabulary
 from sublabel.media import OK, MediaRow, PassSummary, ReadMany, Share, iter_shards, missing_shards
 from sublabel.tables import (
@@ -67,6 +67,7 @@ def predict_manifest(
     Raises:
         TableError: The manifest has no `weak_label`, or `out` holds predictions of another teacher or
             vocabulary.
+        LabelError: A weak label is not in the vocabulary.
         ConfigError: A number is below 1, or `out` is a URL.
     """
     if batch_size < 1 or rows_per_shard < 1:
@@ -99,7 +100,8 @@ def predict_manifest(
     for number, rows in shards:
         with TableWriter(out / f"part-{number:05d}.parquet", PREDICTIONS_SCHEMA, strings) as writer:
             for batch in _batched(rows, batch_size):
-                writer.write(_prediction_rows(batch, teacher, vocabulary))
+                _refuse_unknown(batch, vocabulary, manifest)
+                writer.write(_prediction_rows(batch, teacher))
     share.wait_for_all()
     return PassSummary.of(Counter(_statuses(out)))
 
@@ -115,9 +117,17 @@ def _batched(rows: Iterable[MediaRow], size: int) -> Iterator[list[MediaRow]]:
         yield batch
 
 
-def _prediction_rows(batch: list[MediaRow], teacher: Teacher, vocabulary: Vocabulary) -> pa.RecordBatch:
+def _refuse_unknown(batch: list[MediaRow], vocabulary: Vocabulary, manifest: Manifest) -> None:
+    for row in batch:
+        try:
+            if row.weak_label is not None:
+                vocabulary.index(row.weak_label)
+        except LabelError as error:
+            raise LabelError(f"{manifest}: the weak_label of sample {row.sample_id!r}: {error}") from error
+
+
+def _prediction_rows(batch: list[MediaRow], teacher: Teacher) -> pa.RecordBatch:
     weak_labels = [row.weak_label for row in batch]
-    vocabulary.encode(weak_labels)
     inputs = [row.media for row in batch if row.status == OK]
     predicted = zip(*teacher.predict(torch.stack(inputs)), strict=True) if inputs else iter([])
     pairs = [next(predicted) if row.status == OK else (None, None) for row in batch]

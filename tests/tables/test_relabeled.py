@@ -378,6 +378,15 @@ def test_predictions_are_neither_overwritten_nor_joined_by_what_is_made_of_them(
     assert {path: path.read_bytes() for path in links.rglob("*") if path.is_file()} == before
 
 
+def test_sample_ids_that_are_lists_are_refused(table, tmp_path):
+    lists = pa.array([[sample_id] for sample_id in table["sample_id"].to_pylist()])
+    path = write(tmp_path / "p.parquet", table.set_column(0, "sample_id", lists))
+    with pytest.raises(
+        sl.TableError, match=r"p.parquet: the column 'sample_id' is list<.*>, expected string"
+    ):
+        relabel_table(path, tmp_path / "r", SPL)
+
+
 def test_threads_are_one_or_more(predictions, tmp_path):
     with pytest.raises(sl.ConfigError, match="threads is 0; expected 1 or more"):
         relabel_table(predictions, tmp_path / "r", SPL, threads=0)
