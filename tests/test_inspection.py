@@ -191,6 +191,24 @@ def test_a_teacher_that_always_says_the_same_is_at_chance():
     assert "teacher_at_chance" in codes(inspect_confusion(confusion_of(counts)))
 
 
+@pytest.mark.parametrize("size", [2, 8, 60])
+def test_names_in_another_order_are_told_from_a_teacher_at_chance(size):
+    order = np.roll(np.arange(size), 1)
+    counts = (np.diag([200] * size) + 2)[order]
+    found = inspect_confusion(confusion_of(counts), rare=1)
+    assert codes(found) == {"permuted_vocabulary"}
+    assert "in another order" in found.warnings[0].message
+    alignment = {str(row): str(column) for row, column in enumerate(order)}
+    assert "permuted_vocabulary" not in codes(inspect_confusion(confusion_of(counts), alignment))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_independent_labels_are_at_chance_and_not_in_another_order(seed):
+    weak, teacher = np.random.default_rng(seed).integers(0, 6, (2, 300))
+    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=6)
+    assert "permuted_vocabulary" not in codes(inspect_confusion(confusion))
+
+
 @pytest.mark.parametrize(("agreed", "warned"), [(96, True), (94, False)])
 def test_near_total_agreement_is_warned_of(agreed, warned):
     counts = 10 * (np.diag([agreed] * 8) + np.roll(np.diag([100 - agreed] * 8), 3, axis=1))

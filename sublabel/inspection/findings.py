@@ -70,7 +70,8 @@ class StrategyCost:
 class Advice:
     """A reason to expect little of SPL here.
 
-    The codes: `no_samples`, `no_alignment`, `teacher_at_chance`, `near_total_agreement`, `rare_cells`.
+    The codes: `no_samples`, `no_alignment`, `permuted_vocabulary`, `teacher_at_chance`,
+    `near_total_agreement`, `rare_cells`.
     """
 
     code: str
