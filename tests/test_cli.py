@@ -17,6 +17,7 @@ from sublabel.tables import (
     TableWriter,
     count_pairs,
     read_relabeled,
+    write_predictions,
 )
 
 NAMES = sl.Vocabulary(["baking cookies", "whisking eggs", "[red]abseiling"])
@@ -188,6 +189,38 @@ def test_nested_options_and_alignments(predictions, tmp_path, capsys):
     options = ("--strategy.kind=agreement_filter", "--alignment", alignment)
     assert run(capsys, "relabel", predictions, *options, "-o", tmp_path / "b.parquet")[0] == 0
     assert read_relabeled(tmp_path / "b.parquet").space.names == ("baking cookies",)
+
+
+@pytest.mark.parametrize("name", ["alignment.json", "alignment.yaml"])
+@pytest.mark.parametrize("command", ["relabel", "inspect"])
+def test_a_file_holds_the_alignment(command, name, predictions, tmp_path, capsys):
+    alignment = {"baking cookies": ["whisking eggs", "baking cookies"]}
+    text = "baking cookies:\n- whisking eggs\n- baking cookies\n"
+    (tmp_path / name).write_text(json.dumps(alignment) if name.endswith("json") else text, encoding="utf-8")
+    out = [] if command == "inspect" else ["--strategy.kind=agreement_filter", "-o", tmp_path / "r.parquet"]
+    code, said, _ = run(capsys, command, predictions, *out, "--alignment", tmp_path / name)
+    assert code == 0
+    if command == "relabel":
+        assert read_relabeled(tmp_path / "r.parquet").space.names == ("baking cookies",)
+    else:
+        assert "2 weak classes have no teacher class that agrees with them" in " ".join(said.split())
+
+
+def test_an_interruption_ends_with_one_line_and_exit_code_130(predictions, capsys, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sublabel.cli.commands.count_pairs", interrupt)
+    assert run(capsys, "inspect", predictions) == (130, "", "sublabel inspect: interrupted\n")
+
+
+def test_names_with_colons_are_printed_as_they_are(tmp_path, capsys):
+    path, names = tmp_path / "p.parquet", ["say :smile:", ":cat:"]
+    write_predictions(path, [1, 2, 3], [0, 0, 1], [0, 1, 1], weak_vocabulary=names)
+    run(capsys, "relabel", path, "-o", tmp_path / "r.parquet")
+    for shown in (path, tmp_path / "r.parquet"):
+        _, text, _ = run(capsys, "inspect", shown)
+        assert "say :smile: × :cat:" in text
 
 
 def test_a_yaml_file_holds_the_options(predictions, tmp_path, capsys):

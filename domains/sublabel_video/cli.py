@@ -101,9 +101,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         said = auto_cli([manifest, prepare, cut, generate, sheet], args=arguments, as_positional=True)
     except (SublabelError, OSError) as error:
-        Console(stderr=True, markup=False, highlight=False).print(f"error: {error}", soft_wrap=True)
+        Console(stderr=True, markup=False, emoji=False, highlight=False).print(
+            f"error: {error}", soft_wrap=True
+        )
         return 2
-    Console(markup=False, highlight=False).print(said, soft_wrap=True)
+    Console(markup=False, emoji=False, highlight=False).print(said, soft_wrap=True)
     return 0
 
 

@@ -112,9 +112,11 @@ def parser() -> ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends with one message and exit code 2."""
+    """Run a command; bad input ends with one message and exit code 2, Ctrl-C with one and 130."""
     commands = parser()
-    options = commands.parse_args(_join_nested(sys.argv[1:] if arguments is None else arguments))
+    given = _join_nested(sys.argv[1:] if arguments is None else arguments)
+    # Without the path of an alignment that a file holds.
+    options = commands.parse_args(given).clone(with_meta=False)
     command = {function.__name__: function for function in (relabel, inspect, strategies, report, explain)}[
         options.command
     ]
@@ -123,6 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (SublabelError, OSError) as error:
         console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
         return 2
+    except KeyboardInterrupt:
+        console(stderr=True).print(f"sublabel {options.command}: interrupted", soft_wrap=True)
+        return 130
     return 0
 
 
@@ -247,7 +252,9 @@ def _alignment_argument(command: ArgumentParser) -> None:
         "--alignment",
         type=dict[str, str | list[str]] | None,
         default=None,
-        help="weak name → teacher names that agree with it, as YAML or JSON; default: equal names agree",
+        sub_configs=True,
+        help="weak name → teacher names that agree with it, as YAML or JSON, or a file of it; default: equal "
+        "names agree",
     )
 
 

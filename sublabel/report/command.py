@@ -34,7 +34,7 @@ def report(options: Namespace) -> None:
     )
     page = write_report(data, options.output)
     files = [page] if options.charts is None else [page, *save_charts(data, options.charts, options.formats)]
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     for note in data.notes:
         console.print(note, soft_wrap=True)
     console.print("\n".join(map(str, files)), soft_wrap=True)
