@@ -183,7 +183,7 @@ def output_of(table: Location, out: str | Path) -> Path:
         return path
     if path.resolve() in {Path(part).resolve() for part in parts}:
         raise ConfigError(
-            f"cannot write to {out}: it is read from {table}, and would be lost; choose another"
+            f"cannot write to {out}: {table} is read from it, and would be lost; choose another"
         )
     if Path(table).is_dir() and path.parent.resolve() == Path(table).resolve():
         raise ConfigError(
