@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> Comparison:
     out = Path(data_options.out or f"runs/{preset}")
     manifest = make_manifest(preset, data_options, out / "manifest.parquet")
     comparison = Study(manifest, ImageDomain(data_options.image_size), study_options, out).run()
-    console = Console(highlight=False, quiet=not is_first_process())
+    console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
     console.print(comparison.to_rich())
     console.print(f"table, models, labels and predictions: {out}/comparison.md and beside it", soft_wrap=True)
     if is_first_process():

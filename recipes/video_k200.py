@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> Comparison | None:
     """Make the manifest of clips, run the study, print its table."""
     preset, (study_options, options) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
     out = Path(options.out or f"runs/{preset}")
-    console = Console(highlight=False, quiet=not is_first_process())
+    console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
     clips = out / "clips.parquet"
     videos = open_manifest(video_manifest(preset, options, out))
     cut = cut_clips(videos, clips, options.clip, options.sampling, num_workers=8)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from sublabel._files import write_atomically
+from sublabel._files import local_path, write_atomically
 from sublabel.domain import Domain, read_each
 from sublabel.errors import MediaError, TableError
 from sublabel.tables import Manifest
@@ -276,8 +276,9 @@ def decode_manifest(
 
     Raises:
         TableError: `out` holds media that were made by something else.
+        ConfigError: `out` is a URL.
     """
-    out = Path(out)
+    out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     record = json.dumps({"made_by": made_by or {}, "rows_per_shard": rows_per_shard}, sort_keys=True)
     for shard in sorted(out.glob("part-*.arrow")):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from sublabel.tables import (
     TableWriter,
     count_pairs,
     read_relabeled,
+    write_predictions,
 )
 
 NAMES = sl.Vocabulary(["baking cookies", "whisking eggs", "[red]abseiling"])
@@ -80,7 +81,10 @@ def test_inspect_prints_json_with_the_same_numbers(predictions, capsys):
     code, text, _ = run(capsys, "inspect", predictions, "--json", "--rare", "24", "--feature_width", "10")
     assert code == 0
     found = json.loads(text)
-    expected = inspect_confusion(count_pairs(predictions), rare=24, feature_width=10)
+    expected = inspect_confusion(
+        count_pairs(predictions), rare=24, feature_width=10, count=partial(count_pairs, predictions)
+    )
+    assert all(cost.problem is None for cost in expected.strategies)
     assert found == json.loads(json.dumps(expected.to_dict()))
 
 
@@ -145,6 +149,18 @@ def test_inspect_warns_in_the_text(tmp_path, capsys):
     assert "Warning: The teacher agrees with 100.0% of the weak labels" in " ".join(text.split())
 
 
+def test_inspect_without_probabilities_says_why_rows_are_missing(predictions, tmp_path, capsys):
+    table = pq.read_table(predictions)
+    pq.write_table(table.drop_columns(["top_probs"]), tmp_path / "without.parquet")
+    code, text, _ = run(capsys, "inspect", tmp_path / "without.parquet")
+    assert code == 0
+    said = " ".join(text.split())
+    for kind in ("confident_spl", "top_k_spl"):
+        assert f"{kind} is not in the table:" in said
+        assert f"│ {kind}" not in text
+    assert "has no column top_probs" in said
+
+
 def test_no_bar_is_drawn_where_there_is_no_terminal(predictions, tmp_path, capsys):
     code, _, err = run(capsys, "relabel", predictions, "-o", tmp_path / "r.parquet", "--threads", "2")
     assert (code, err) == (0, "")
@@ -173,6 +189,38 @@ def test_nested_options_and_alignments(predictions, tmp_path, capsys):
     options = ("--strategy.kind=agreement_filter", "--alignment", alignment)
     assert run(capsys, "relabel", predictions, *options, "-o", tmp_path / "b.parquet")[0] == 0
     assert read_relabeled(tmp_path / "b.parquet").space.names == ("baking cookies",)
+
+
+@pytest.mark.parametrize("name", ["alignment.json", "alignment.yaml"])
+@pytest.mark.parametrize("command", ["relabel", "inspect"])
+def test_a_file_holds_the_alignment(command, name, predictions, tmp_path, capsys):
+    alignment = {"baking cookies": ["whisking eggs", "baking cookies"]}
+    text = "baking cookies:\n- whisking eggs\n- baking cookies\n"
+    (tmp_path / name).write_text(json.dumps(alignment) if name.endswith("json") else text, encoding="utf-8")
+    out = [] if command == "inspect" else ["--strategy.kind=agreement_filter", "-o", tmp_path / "r.parquet"]
+    code, said, _ = run(capsys, command, predictions, *out, "--alignment", tmp_path / name)
+    assert code == 0
+    if command == "relabel":
+        assert read_relabeled(tmp_path / "r.parquet").space.names == ("baking cookies",)
+    else:
+        assert "2 weak classes have no teacher class that agrees with them" in " ".join(said.split())
+
+
+def test_an_interruption_ends_with_one_line_and_exit_code_130(predictions, capsys, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sublabel.cli.commands.count_pairs", interrupt)
+    assert run(capsys, "inspect", predictions) == (130, "", "sublabel inspect: interrupted\n")
+
+
+def test_names_with_colons_are_printed_as_they_are(tmp_path, capsys):
+    path, names = tmp_path / "p.parquet", ["say :smile:", ":cat:"]
+    write_predictions(path, [1, 2, 3], [0, 0, 1], [0, 1, 1], weak_vocabulary=names)
+    run(capsys, "relabel", path, "-o", tmp_path / "r.parquet")
+    for shown in (path, tmp_path / "r.parquet"):
+        _, text, _ = run(capsys, "inspect", shown)
+        assert "say :smile: × :cat:" in text
 
 
 def test_a_yaml_file_holds_the_options(predictions, tmp_path, capsys):
@@ -209,6 +257,13 @@ def test_strategies_lists_them_all(capsys):
             "'zumba' is not in the vocabulary",
         ),
         (("relabel", "{p}", "-o", "x", "--threads", "0"), "threads is 0"),
+        (("relabel", "{p}", "-o", "{p}"), "would be lost"),
+        (("relabel", "{p}", "-o", "x", "--space", "{p}"), "would be lost"),
+        (("relabel", "{p}", "-o", "x", "--space", "./x"), "--space and --output are both ./x"),
+        (("relabel", "{p}", "-o", "{tmp}"), "is a folder; name a file in it"),
+        (("relabel", "{p}", "-o", "x", "--space", "{tmp}"), "is a folder; name a file in it"),
+        (("report", "{p}", "-o", "{tmp}"), "is a folder; name a file in it"),
+        (("relabel", "{p}", "-o", "s3://bucket/x"), "cannot write to s3://bucket/x: expected a local path"),
         (("inspect", "{p}", "--rare", "0"), "rare is 0"),
         (("inspect", "{tmp}/text.txt"), "is not a Parquet file"),
         (("inspect", "{tmp}/bad.json"), "not a label space"),
@@ -218,8 +273,9 @@ def test_strategies_lists_them_all(capsys):
     ],
 )
 def test_a_users_mistake_ends_with_one_message_and_exit_code_2(
-    predictions, tmp_path, capsys, arguments, message
+    predictions, tmp_path, capsys, monkeypatch, arguments, message
 ):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("hello", encoding="utf-8")
     (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "table.parquet")

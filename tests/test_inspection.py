@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 
 import sublabel as sl
 from sublabel.inspection import inspect_confusion
-from sublabel.labels import STRATEGIES
+from sublabel.labels import STRATEGIES, HardCounts, build_confusion
 
 KEYS = {
     *("format", "version", "weak_classes", "teacher_classes", "samples", "abstained", "cells", "rare"),
@@ -113,7 +113,8 @@ def test_costs_are_those_of_the_fitted_spaces(rare):
     assert {"kind": "raw_spl", "min_count": rare, "rare": "disagreed"} in [cost.strategy for cost in costs]
     for cost in costs:
         if cost.problem is not None:
-            assert cost.strategy["kind"] == "confident_spl"
+            assert cost.strategy["kind"] in ("confident_spl", "top_k_spl")
+            assert "depends on the teacher's probabilities" in cost.problem
             assert (cost.classes, cost.dropped, cost.head_parameters) == (None, None, None)
             continue
         space = STRATEGIES[cost.strategy["kind"]](**cost.strategy).fit(confusion)
@@ -123,6 +124,53 @@ def test_costs_are_those_of_the_fitted_spaces(rare):
         assert cost.used + cost.dropped == confusion.total
     dropped = next(cost.dropped for cost in costs if cost.strategy["kind"] == "agreement_filter")
     assert dropped == confusion.total - np.trace(confusion.counts.toarray())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_costs_of_strategies_that_look_at_probabilities_are_those_of_relabel(seed):
+    generator = np.random.default_rng(seed)
+    weak, teacher = generator.integers(-1, 30, (2, 600))
+    top_ids = np.stack([teacher, (teacher + 1) % 30, (teacher + 5) % 30], axis=1)
+    top_ids[teacher < 0] = -1
+    probs = np.sort(generator.dirichlet(np.ones(4), 600)[:, :3])[:, ::-1]
+    counted = []
+
+    def count(counting):
+        counted.append(counting)
+        return build_confusion(counting.start(30), lambda: [(weak, top_ids, probs)])
+
+    found = inspect_confusion(count(HardCounts()), feature_width=7, count=count)
+    assert len(counted) == len(set(counted)) == 3
+    lost = set()
+    for cost in found.strategies:
+        expected = sl.relabel(
+            weak,
+            top_ids,
+            strategy=STRATEGIES[cost.strategy["kind"]](**cost.strategy),
+            weak_vocabulary=30,
+            sample_ids=np.arange(600),
+            probabilities=probs,
+        )
+        assert cost.problem is None
+        assert cost.classes == expected.space.num_classes
+        assert cost.head_parameters == 8 * sum(expected.space.heads)
+        assert cost.used == (expected.labels >= 0).sum()
+        assert cost.used + cost.dropped == found.samples
+        lost |= {cost.strategy["kind"]} if cost.dropped else set()
+    # A cell of a few improbable samples rounds to none.
+    assert lost == {"agreement_filter", "top_k_spl"}
+
+
+def test_what_cannot_be_counted_is_said_in_full():
+    def count(counting):
+        raise sl.TableError(f"p.parquet: no {counting.kind}")
+
+    found = inspect_confusion(confusion_of(healthy()), count=count)
+    problems = {cost.strategy["kind"]: cost.problem for cost in found.strategies if cost.problem}
+    assert problems == {
+        "confident_spl": "p.parquet: no confident",
+        "top_k_spl": "p.parquet: no probability_mass",
+    }
 
 
 def test_a_healthy_matrix_is_neither_warned_of_nor_paired():
@@ -141,6 +189,24 @@ def test_a_teacher_that_always_says_the_same_is_at_chance():
     counts = np.zeros((8, 8), dtype=int)
     counts[:, 2] = 100
     assert "teacher_at_chance" in codes(inspect_confusion(confusion_of(counts)))
+
+
+@pytest.mark.parametrize("size", [2, 8, 60])
+def test_names_in_another_order_are_told_from_a_teacher_at_chance(size):
+    order = np.roll(np.arange(size), 1)
+    counts = (np.diag([200] * size) + 2)[order]
+    found = inspect_confusion(confusion_of(counts), rare=1)
+    assert codes(found) == {"permuted_vocabulary"}
+    assert "in another order" in found.warnings[0].message
+    alignment = {str(row): str(column) for row, column in enumerate(order)}
+    assert "permuted_vocabulary" not in codes(inspect_confusion(confusion_of(counts), alignment))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_independent_labels_are_at_chance_and_not_in_another_order(seed):
+    weak, teacher = np.random.default_rng(seed).integers(0, 6, (2, 300))
+    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=6)
+    assert "permuted_vocabulary" not in codes(inspect_confusion(confusion))
 
 
 @pytest.mark.parametrize(("agreed", "warned"), [(96, True), (94, False)])

@@ -96,14 +96,19 @@ def read_names(path: str | None) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends with one message and exit code 2."""
+    """Run a command; bad input ends with one message and exit code 2, Ctrl-C with one and 130."""
     logging.basicConfig(level=logging.WARNING)
     try:
         said = auto_cli([manifest, prepare, cut, generate, sheet], args=arguments, as_positional=True)
     except (SublabelError, OSError) as error:
-        Console(stderr=True, markup=False, highlight=False).print(f"error: {error}", soft_wrap=True)
+        Console(stderr=True, markup=False, emoji=False, highlight=False).print(
+            f"error: {error}", soft_wrap=True
+        )
         return 2
-    Console(markup=False, highlight=False).print(said, soft_wrap=True)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted")
+        return 130
+    Console(markup=False, emoji=False, highlight=False).print(said, soft_wrap=True)
     return 0
 
 

@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from sublabel._files import write_atomically
+from sublabel._files import local_path, write_atomically
 from sublabel._jobs import job_map
 from sublabel.errors import ConfigError, MediaError
 from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter
@@ -89,7 +89,7 @@ def prepare_videos(
             that asks for some needs the usual `if __name__ == "__main__":`.
 
     Raises:
-        ConfigError: An option is out of range.
+        ConfigError: An option is out of range, or `out_dir` is a URL.
         TableError: The manifest is damaged, or has no `uri`.
     """
     if short_side < 2 or short_side % 2 or gop < 1 or not 0 <= crf <= 51 or num_workers < 0:
@@ -98,7 +98,7 @@ def prepare_videos(
             "short_side from 2, gop from 1, crf from 0 to 51 and num_workers from 0"
         )
     manifest.require("sample_id", "uri")
-    folder = Path(out_dir)
+    folder = local_path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     uris = list(dict.fromkeys(_uris(manifest)))
     prepare = partial(_prepare_one, folder=folder, short_side=short_side, gop=gop, crf=crf)

@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -23,6 +25,7 @@ from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
 from sublabel.labels import STRATEGIES, LabelSpace, Strategy
 from sublabel.report.command import report, report_arguments
 from sublabel.tables import Progress, count_pairs, read_metadata, relabel_table
+from sublabel.tables.io import output_of
 
 LARGEST = 10
 
@@ -30,6 +33,8 @@ LARGEST = 10
 def relabel(options: Namespace) -> None:
     """Write the relabeled table of predictions, and say what became of the samples."""
     strategy = _strategy(options.strategy)
+    if options.space is not None:
+        _refuse_space(options)
     with _progress() as progress:
         summary = relabel_table(
             options.predictions,
@@ -54,14 +59,21 @@ def inspect(options: Namespace) -> None:
             show_space(space, options.largest)
         return
     with _progress() as progress:
-        confusion = count_pairs(options.path, threads=options.threads, progress=progress)
-    found = inspect_confusion(
-        confusion,
-        options.alignment,
-        rare=options.rare,
-        feature_width=options.feature_width,
-        largest=options.largest,
-    )
+        count = partial(
+            count_pairs,
+            options.path,
+            alignment=options.alignment,
+            threads=options.threads,
+            progress=progress,
+        )
+        found = inspect_confusion(
+            count(),
+            options.alignment,
+            rare=options.rare,
+            feature_width=options.feature_width,
+            largest=options.largest,
+            count=count,
+        )
     if options.json:
         _print_json(found.to_dict())
     else:
@@ -100,9 +112,11 @@ def parser() -> ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends with one message and exit code 2."""
+    """Run a command; bad input ends with one message and exit code 2, Ctrl-C with one and 130."""
     commands = parser()
-    options = commands.parse_args(_join_nested(sys.argv[1:] if arguments is None else arguments))
+    given = _join_nested(sys.argv[1:] if arguments is None else arguments)
+    # Without the path of an alignment that a file holds.
+    options = commands.parse_args(given).clone(with_meta=False)
     command = {function.__name__: function for function in (relabel, inspect, strategies, report, explain)}[
         options.command
     ]
@@ -111,7 +125,17 @@ def main(arguments: list[str] | None = None) -> int:
     except (SublabelError, OSError) as error:
         console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
         return 2
+    except KeyboardInterrupt:
+        console(stderr=True).print(f"sublabel {options.command}: interrupted", soft_wrap=True)
+        return 130
     return 0
+
+
+def _refuse_space(options: Namespace) -> None:
+    """Refuse to write the label space over a table, before that one is made."""
+    space = output_of(options.predictions, options.space)
+    if space.resolve() == Path(options.output).resolve():
+        raise ConfigError(f"--space and --output are both {options.space}; name a file for each")
 
 
 def _read_space(path: str) -> LabelSpace | None:
@@ -144,7 +168,8 @@ def _progress() -> Iterator[Progress]:
         def report(stage: str, done: int, rows: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=rows)
-            bars.update(tasks[stage], completed=done)
+            # Two passes have twice as many rows.
+            bars.update(tasks[stage], completed=done, total=rows)
 
         yield report
 
@@ -227,7 +252,9 @@ def _alignment_argument(command: ArgumentParser) -> None:
         "--alignment",
         type=dict[str, str | list[str]] | None,
         default=None,
-        help="weak name → teacher names that agree with it, as YAML or JSON; default: equal names agree",
+        sub_configs=True,
+        help="weak name → teacher names that agree with it, as YAML or JSON, or a file of it; default: equal "
+        "names agree",
     )
 
 

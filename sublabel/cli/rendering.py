@@ -17,8 +17,8 @@ FINER = ("disagreed", "other", "merged", "unsure")
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that leaves square brackets and numbers as they are."""
-    return Console(stderr=stderr, markup=False, highlight=False)
+    """A console that leaves square brackets, colons and numbers as they are."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def show_inspection(found: Inspection, largest: int) -> None:

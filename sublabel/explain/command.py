@@ -29,7 +29,7 @@ def explain(options: Namespace) -> None:
         option = "".join(f"--{part}: " for part in found["loc"][:1])
         raise ConfigError(f"{option}{found['msg'].removeprefix('Value error, ')}") from error
     out = Path(options.output or Path(options.study) / PICTURES)
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("looking at samples", total=None)
         made = explain_study(

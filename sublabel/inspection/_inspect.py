@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sublabel.errors import ConfigError
-from sublabel.inspection._costs import strategy_costs
+from sublabel.inspection._costs import Count, strategy_costs
 from sublabel.inspection._similar import similar_pairs
 from sublabel.inspection._view import View
 from sublabel.inspection.findings import Advice, Cell, Inspection, WeakClass
@@ -21,6 +21,8 @@ FEATURE_WIDTH = 2048
 """Of a ResNet50, 2D or 3D."""
 CHANCE_KAPPA = 0.05
 """Cohen's kappa below which the teacher is as good as guessing."""
+PERMUTED_KAPPA = 0.3
+"""Its least value after pairing the classes anew, from which names are in the wrong order, not at chance."""
 NEAR_TOTAL_AGREEMENT = 0.95
 """From this agreement on, sub-concepts would hold too few samples to matter."""
 RARE_CELLS, RARE_SAMPLES = 0.9, 0.5
@@ -34,15 +36,18 @@ def inspect_confusion(
     rare: int = RARE,
     feature_width: int = FEATURE_WIDTH,
     largest: int = 10,
+    count: Count | None = None,
 ) -> Inspection:
     """Look at a confusion matrix; nothing of the size W × T is made (ours).
 
     Args:
-        confusion: Counts over all samples.
+        confusion: Counts over all samples, one for each.
         alignment: Which classes agree; default: those of equal names.
         rare: Cells with fewer samples are rare, 1 or more.
         feature_width: Features that the pre-training head sees, 1 or more.
         largest: How many of the largest cells to name.
+        count: Counts the same samples as a strategy needs it, such as `partial(count_pairs, predictions)`;
+            without it the costs of strategies that look at probabilities are not known.
 
     Raises:
         LabelError: The alignment does not fit.
@@ -85,17 +90,36 @@ def inspect_confusion(
         similar=similar_pairs(view, confusion, aligned),
         largest_cells=_largest_cells(view, confusion, largest),
         feature_width=feature_width,
-        strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width)),
+        strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width, count)),
     )
-    return replace(found, warnings=tuple(_warnings(found, len(aligned))))
+    return replace(found, warnings=tuple(_warnings(found, len(aligned), _permuted_kappa(view))))
 
 
 def _chance_agreement(view: View, aligned: Alignment) -> float:
-    total = float(view.samples.sum())
-    if not total:
-        return 0.0
     weak, teacher = aligned.pairs.T
-    return float((view.samples[weak] / total) @ (view.predicted[teacher] / total))
+    return _chance(view, weak, teacher)
+
+
+def _chance(view: View, weak: np.ndarray, teacher: np.ndarray) -> float:
+    """Share of the samples in these cells, if the labels were independent."""
+    total = float(view.samples.sum())
+    return float((view.samples[weak] / total) @ (view.predicted[teacher] / total)) if total else 0.0
+
+
+def _permuted_kappa(view: View) -> float:
+    """Cohen's kappa, if a weak and a teacher class agreed that are each the other's most frequent one."""
+    best_of_row = _first_of_each(view.row, view.count)
+    pairs = np.intersect1d(best_of_row, _first_of_each(view.column, view.count))
+    chance = _chance(view, view.row[pairs], view.column[pairs])
+    agreement = view.count[pairs].sum() / max(view.samples.sum(), 1)
+    return float((agreement - chance) / (1 - chance)) if chance < 1 else 0.0
+
+
+def _first_of_each(group: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The position of the largest count in each group, the first of equals."""
+    order = np.lexsort((-count, group))
+    _, first = np.unique(group[order], return_index=True)
+    return np.asarray(order[first])
 
 
 def _weak_classes(view: View, confusion: ConfusionMatrix) -> tuple[WeakClass, ...]:
@@ -131,7 +155,7 @@ def _largest_cells(view: View, confusion: ConfusionMatrix, number: int) -> tuple
     )
 
 
-def _warnings(found: Inspection, pairs: int) -> Iterator[Advice]:
+def _warnings(found: Inspection, pairs: int, permuted_kappa: float) -> Iterator[Advice]:
     if not found.samples:
         yield Advice("no_samples", "There is no sample with both a weak label and a prediction.")
         return
@@ -139,6 +163,13 @@ def _warnings(found: Inspection, pairs: int) -> Iterator[Advice]:
         yield Advice(
             "no_alignment",
             "No weak class has the name of a teacher class, so nothing can agree: give an alignment.",
+        )
+    elif found.kappa < CHANCE_KAPPA and permuted_kappa >= PERMUTED_KAPPA:
+        yield Advice(
+            "permuted_vocabulary",
+            f"The teacher agrees with {found.agreement:.1%} of the weak labels, and yet says much about "
+            "them: most weak classes have a teacher class of another name that is theirs. The names of one "
+            "vocabulary are probably in another order than its labels: check both, or give an alignment.",
         )
     elif found.kappa < CHANCE_KAPPA:
         yield Advice(

@@ -59,6 +59,7 @@ class StrategyCost:
     classes: int | None
     """None where it could not be fitted; `problem` says why."""
     used: int | None
+    """Samples that `relabel` gives a class."""
     dropped: int | None
     head_parameters: int | None
     """Weights and biases of linear heads on the features: one head, or two for `two_head`."""
@@ -69,7 +70,8 @@ class StrategyCost:
 class Advice:
     """A reason to expect little of SPL here.
 
-    The codes: `no_samples`, `no_alignment`, `teacher_at_chance`, `near_total_agreement`, `rare_cells`.
+    The codes: `no_samples`, `no_alignment`, `permuted_vocabulary`, `teacher_at_chance`,
+    `near_total_agreement`, `rare_cells`.
     """
 
     code: str

@@ -8,6 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
+from sublabel._files import local_file
 from sublabel.errors import ConfigError
 
 PAGE = "report.html"
@@ -22,6 +23,7 @@ def report(options: Namespace) -> None:
         from sublabel.report.saving import save_charts
     except ModuleNotFoundError as error:
         raise ConfigError(f"{EXTRA} (there is no {error.name})") from error
+    local_file(options.output)
     data = collect(
         options.path,
         strategy=options.strategy,
@@ -32,7 +34,7 @@ def report(options: Namespace) -> None:
     )
     page = write_report(data, options.output)
     files = [page] if options.charts is None else [page, *save_charts(data, options.charts, options.formats)]
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     for note in data.notes:
         console.print(note, soft_wrap=True)
     console.print("\n".join(map(str, files)), soft_wrap=True)

@@ -4,6 +4,7 @@ from sublabel.tables._decode import PREDICTIONS_SCHEMA
 from sublabel.tables.folders import write_folder_manifest
 from sublabel.tables.io import TableWriter, iter_batches, read_metadata, versions
 from sublabel.tables.manifest import MANIFEST_SCHEMA, SPLITS, Manifest, open_manifest, source_ranks
+from sublabel.tables.precomputed import write_predictions
 from sublabel.tables.predictions import (
     LabelPairs,
     PredictionsMetadata,
@@ -45,4 +46,5 @@ __all__ = [
     "source_ranks",
     "versions",
     "write_folder_manifest",
+    "write_predictions",
 ]

@@ -164,10 +164,15 @@ def refuse_missing_ids(parts: Iterable[Part]) -> None:
     """Refuse rows without `sample_id`, as the footers or, where they are silent, the values tell.
 
     Raises:
-        TableError: There is one.
+        TableError: There is one, or ids are not strings but lists.
     """
     for part in parts:
         schema = part.footer.schema
+        kind = schema.to_arrow_schema().field("sample_id").type
+        if pa.types.is_nested(kind):
+            raise TableError(
+                f"{part.location}: the column 'sample_id' is {kind}, expected string: give each sample one id"
+            )
         index = next(place for place in range(len(schema)) if schema.column(place).path == "sample_id")
         for group in range(part.footer.num_row_groups):
             statistics = part.footer.row_group(group).column(index).statistics

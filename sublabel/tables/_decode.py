@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel.errors import TableError
+from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
 from sublabel.tables.io import Location
 
@@ -59,7 +59,7 @@ def decode_pairs(
         TableError: A column has another type, or a row is `ok` without a prediction.
         LabelError: A weak label is not in the vocabulary.
     """
-    weak = _encode(_as_dictionary(path, batch, "weak_label"), weak_vocabulary)
+    weak = _encode(path, _as_dictionary(path, batch, "weak_label"), weak_vocabulary, sample_id)
     status = _as_dictionary(path, batch, "status")
     is_ok = _decode(status, pc.equal(status.dictionary, "ok"), False)
     teacher, predicted = first_elements(cast_column(path, "top_ids", batch.column("top_ids")), -1)
@@ -102,7 +102,8 @@ def decode_top(
         row = int(differs.argmax())
         raise TableError(
             f"{path}: sample {sample_id(row)!r} has {lengths[row]} classes in top_ids and "
-            f"{probabilities[row]} probabilities in top_probs; give each class its probability"
+            f"{probabilities[row]} probabilities in top_probs; give each class its probability, "
+            "or choose a strategy that needs none"
         )
     present = np.arange(max(int(lengths.max(initial=1)), 1)) < lengths[:, None]
     top_ids = np.full(present.shape, -1, dtype=np.int32)
@@ -143,7 +144,9 @@ def _as_dictionary(path: Location, batch: pa.RecordBatch, name: str) -> pa.Dicti
     return cast_column(path, name, values).dictionary_encode()
 
 
-def _encode(names: pa.DictionaryArray, vocabulary: Vocabulary) -> np.ndarray:
+def _encode(
+    path: Location, names: pa.DictionaryArray, vocabulary: Vocabulary, sample_id: Callable[[int], str]
+) -> np.ndarray:
     """`Vocabulary.encode` over the distinct names."""
     labels = pc.index_in(names.dictionary, value_set=pa.array(vocabulary.names, pa.string()))
     unknown = pc.and_(labels.is_null(), names.dictionary.is_valid())
@@ -152,7 +155,14 @@ def _encode(names: pa.DictionaryArray, vocabulary: Vocabulary) -> np.ndarray:
         # A dictionary may hold names that no row has.
         used = _decode(names, unknown, False)
         if used.any():
-            vocabulary.encode(names.cast(pa.string()).to_pylist())
+            row = int(used.argmax())
+            try:
+                vocabulary.index(names[row].as_py())
+            except LabelError as error:
+                raise LabelError(
+                    f"{path}: the weak_label of sample {sample_id(row)!r}: {error}; a sample without one "
+                    "has null"
+                ) from error
     return encoded
 
 

@@ -143,7 +143,7 @@ def _csv_reader(
                 convert_options=convert,
             )
         except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-            raise TableError(f"{path} cannot be read as CSV: {error}") from error
+            raise _unreadable(path, error) from error
         with reader:
             yield reader
 
@@ -154,7 +154,17 @@ def _next_block(path: Location, reader: pyarrow.csv.CSVStreamingReader) -> pa.Re
     except StopIteration:
         return None
     except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"{path} cannot be read as CSV: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Location, error: Exception) -> TableError:
+    reason = str(error)
+    if "straddl" in reason:
+        reason = (
+            f"a record is longer than {BLOCK_BYTES >> 20} MiB, or its quotes are never closed; close them, "
+            "or write the table as Parquet or JSON Lines"
+        )
+    return TableError(f"{path} cannot be read as CSV: {reason}")
 
 
 def _json_records(path: Location) -> Iterator[tuple[int, dict[str, Any]]]:

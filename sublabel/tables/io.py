@@ -12,12 +12,14 @@ from typing import IO, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sublabel.errors import TableError
+from sublabel._files import local_file
+from sublabel.errors import ConfigError, TableError
 from sublabel.tables._partial import create_partial
 
 METADATA_PREFIX = "sublabel."
 # Of each column that is read.
 BUFFER_BYTES = 1 << 20
+TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 Location: TypeAlias = str | Path
 """A local path, or a URL (`://`) of a single file that fsspec opens."""
 
@@ -43,6 +45,9 @@ class TableWriter:
         dictionary: The columns that are stored as a dictionary of their distinct values; True for all, which
             is wasted on columns where nearly every value is another.
 
+    Raises:
+        ConfigError: The path is a URL, or a folder.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +69,7 @@ class TableWriter:
         *,
         dictionary: bool | Sequence[str] = True,
     ) -> None:
-        self.path = Path(path)
+        self.path = local_file(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         strings = {f"{METADATA_PREFIX}{key}": value for key, value in (metadata or {}).items()}
         self._schema = schema.with_metadata(strings)
@@ -159,6 +164,33 @@ def parquet_files(path: Location) -> list[Location]:
     if not path.exists():
         raise TableError(f"there is no file or folder {path}: check the path")
     return [path]
+
+
+def output_of(table: Location, out: str | Path) -> Path:
+    """Where what is made of a table is to be written: not in the table's place, nor among its shards.
+
+    Args:
+        table: File, folder of shards, or the URL of a file.
+        out: The file to write.
+
+    Raises:
+        TableError: There is no such table.
+        ConfigError: `out` would destroy or spoil the table, or is a URL or a folder.
+    """
+    path = local_file(out)
+    parts = parquet_files(table)
+    if is_remote(table):
+        return path
+    if path.resolve() in {Path(part).resolve() for part in parts}:
+        raise ConfigError(
+            f"cannot write to {out}: {table} is read from it, and would be lost; choose another"
+        )
+    if Path(table).is_dir() and path.parent.resolve() == Path(table).resolve():
+        raise ConfigError(
+            f"cannot write to {out}: every table in the folder {table} is read as a shard of it; choose "
+            "another folder"
+        )
+    return path
 
 
 def parquet_schema(path: Location) -> pa.Schema:
@@ -269,6 +301,11 @@ def open_parquet(
                 )
             )
         except (pa.ArrowInvalid, OSError) as error:
+            if str(path).endswith(TEXT_SUFFIXES):
+                raise TableError(
+                    f"{path} is a text file, and predictions and relabeled tables are Parquet: "
+                    "sublabel.tables.write_predictions makes a table of your own predictions"
+                ) from error
             size = "" if is_remote(path) else f"{Path(path).stat().st_size} bytes; "
             raise TableError(
                 f"{path} is not a Parquet file, or it was cut off ({size}{str(error).splitlines()[0]}): "

@@ -195,7 +195,7 @@ class Manifest:
         """The sorted distinct names of `weak_label` or `label`.
 
         Raises:
-            TableError: There is no such column, or no name in it.
+            TableError: There is no such column, no name in it, or an empty one.
         """
         self.require(column)
         names: set[str] = set()
@@ -205,6 +205,10 @@ class Manifest:
         if not names:
             where = f" in the split {self.split!r}" if self.split else ""
             raise TableError(f"{self.source} has no {column}{where}: every row is null, or there is no row")
+        if "" in names:
+            raise TableError(
+                f"{self.source}: the column {column!r} holds an empty name; where there is none, write null"
+            )
         return Vocabulary(sorted(names))
 
     def check(self) -> None:

@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
 from sublabel.tables._decode import DICTIONARIES, LABEL_COLUMNS, PREDICTIONS_SCHEMA, cast_column, decode_pairs
-from sublabel.tables.io import Location, TableWriter, iter_batches, parquet_files, read_metadata, versions
+from sublabel.tables.io import (
+    Location,
+    TableWriter,
+    iter_batches,
+    output_of,
+    parquet_files,
+    read_metadata,
+    versions,
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def _file_metadata(path: Location) -> PredictionsMetadata:
     except KeyError as error:
         raise TableError(
             f"{path} is not a predictions table: its metadata has no {error.args[0]}; the teacher pass "
-            "writes it, or PredictionsMetadata(...).to_strings() for predictions of your own"
+            "writes it, and sublabel.tables.write_predictions makes a table of your own predictions"
         ) from error
     except (json.JSONDecodeError, LabelError, TypeError) as error:
         raise TableError(
@@ -127,12 +135,15 @@ def iter_pairs(path: Location, batch_size: int = 65_536) -> Iterator[LabelPairs]
     """
     metadata = read_predictions_metadata(path)
     columns = ["sample_id", *LABEL_COLUMNS]
-    for batch in iter_batches(path, columns, batch_size, DICTIONARIES):
-        sample_ids = cast_column(path, "sample_id", batch.column("sample_id"))
-        if sample_ids.null_count:
-            raise TableError(f"{path} has a row without sample_id; labels are joined on it, so give it one")
-        weak, teacher = decode_pairs(path, batch, metadata.weak_vocabulary, partial(_as_string, sample_ids))
-        yield LabelPairs(sample_ids, weak.astype(np.int64), teacher.astype(np.int64))
+    for part in parquet_files(path):
+        for batch in iter_batches(part, columns, batch_size, DICTIONARIES):
+            ids = cast_column(part, "sample_id", batch.column("sample_id"))
+            if ids.null_count:
+                raise TableError(
+                    f"{part} has a row without sample_id; labels are joined on it, so give it one"
+                )
+            weak, teacher = decode_pairs(part, batch, metadata.weak_vocabulary, partial(_as_string, ids))
+            yield LabelPairs(ids, weak.astype(np.int64), teacher.astype(np.int64))
 
 
 def _as_string(values: pa.Array, row: int) -> str:
@@ -152,7 +163,9 @@ def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) ->
 
     Raises:
         TableError: The table is damaged, or not one of predictions.
+        ConfigError: `out` is a URL, a folder, one of the predictions' files, or in their folder.
     """
+    out = output_of(path, out)
     kept = 0
     with TableWriter(out, PREDICTIONS_SCHEMA, read_predictions_metadata(path).to_strings()) as writer:
         for batch in iter_batches(path, PREDICTIONS_SCHEMA.names):

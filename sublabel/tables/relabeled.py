@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,9 +38,10 @@ from sublabel.tables._decode import (
 )
 from sublabel.tables._partial import remove_abandoned
 from sublabel.tables._store import PairStore, RowGroups
-from sublabel.tables.io import Location, TableWriter, iter_batches, read_metadata
+from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, read_metadata
 from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata
 
+LISTED_STATUSES = 5
 RELABELED_SCHEMA = pa.schema([("sample_id", pa.string()), ("label", pa.int64())])
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage, the rows it is done with, and the rows in all."""
@@ -91,12 +93,13 @@ def count_pairs(
         progress: Called as `progress("count", rows done, rows in all)`, in this thread.
 
     Raises:
-        TableError: The table is damaged, or not one of predictions.
+        TableError: The table is damaged, not one of predictions, or lacks the probabilities that are counted.
         LabelError: A label is not in its vocabulary.
         ConfigError: `threads` is below 1.
     """
-    source = _Source.open(predictions, choose_threads(threads), progress or _ignore)
-    return _count(source, counting or HardCounts(), alignment).confusion
+    counting = counting or HardCounts()
+    source = _Source.open(predictions, counting, choose_threads(threads), progress or _ignore)
+    return _count(source, counting, alignment).confusion
 
 
 def relabel_table(
@@ -125,9 +128,11 @@ def relabel_table(
             "count", then "relabel"; of a matched control "match" between them.
 
     Raises:
-        TableError: The table is damaged, or not one of predictions.
+        TableError: The table is damaged, not one of predictions, or lacks probabilities that the strategy
+            looks at.
         LabelError: The alignment does not fit, or a label is not in its vocabulary.
-        ConfigError: `threads` is below 1.
+        ConfigError: `threads` is below 1, or `out` is a URL, a folder, one of the predictions' files, or in
+            their folder.
 
     Example:
         >>> import tempfile
@@ -145,7 +150,8 @@ def relabel_table(
         >>> [space.names[label] for label in labels]
         ['cat', 'cat × (disagreed)']
     """
-    source, out = _Source.open(predictions, choose_threads(threads), progress or _ignore), Path(out)
+    out = output_of(predictions, out)
+    source = _Source.open(predictions, strategy.counting, choose_threads(threads), progress or _ignore)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out)
     with PairStore(out.parent, source.metadata) as store:
@@ -159,6 +165,7 @@ def relabel_table(
 class _Source(NamedTuple):
     """A predictions table that was opened and looks whole, and how it is to be read."""
 
+    predictions: Location
     parts: list[Part]
     rows: int
     metadata: PredictionsMetadata
@@ -166,11 +173,13 @@ class _Source(NamedTuple):
     report: Progress
 
     @classmethod
-    def open(cls, predictions: Location, threads: int, report: Progress) -> _Source:
+    def open(cls, predictions: Location, counting: Counting, threads: int, report: Progress) -> _Source:
         metadata = read_predictions_metadata(predictions)
         parts = open_parts(predictions, ["sample_id", *LABEL_COLUMNS])
         refuse_missing_ids(parts)
-        return cls(parts, count_rows(parts), metadata, threads, report)
+        if not isinstance(counting, HardCounts):
+            _refuse_missing_probabilities(parts)
+        return cls(predictions, parts, count_rows(parts), metadata, threads, report)
 
     def sample_id(self, first: int, row: int) -> str:
         """Of a row of the whole table, counted from the row `first`."""
@@ -179,6 +188,16 @@ class _Source(NamedTuple):
         chunk = next(chunk for chunk in chunks if row < chunk.first + chunk.rows)
         ids = pa.chunked_array([batch.column(0) for batch in chunk.batches()])
         return str(ids[row - chunk.first].as_py())
+
+
+def _refuse_missing_probabilities(parts: Iterable[Part]) -> None:
+    for part in parts:
+        if "top_probs" not in part.footer.schema.to_arrow_schema().names:
+            raise TableError(
+                f"{part.location} has no column top_probs, the teacher's probabilities of its top_ids, which "
+                "confident_spl and top_k_spl look at: write the predictions with them, or choose a strategy "
+                "that needs none"
+            )
 
 
 class _Counted(NamedTuple):
@@ -210,7 +229,29 @@ def _count(
                         store.put(first, weak, teacher)
                 done += len(weak)
             source.report("count", done, total)
+    if voted == 0:
+        _refuse_failures(source)
     return _Counted(builder.build(), voted)
+
+
+def _refuse_failures(source: _Source) -> None:
+    """A table of rows that all failed has nothing to say, or says `ok` in another way."""
+    seen: Counter[str | None] = Counter()
+    for part in source.parts:
+        for batch in iter_batches(part.location, ["status"]):
+            counts = batch.column(0).cast(pa.string()).value_counts()
+            seen.update(dict(zip(*(counts.field(index).to_pylist() for index in (0, 1)), strict=True)))
+    if not seen or "ok" in seen:
+        return
+    shown = ", ".join(
+        f"{'null' if status is None else repr(status)} {count:,}"
+        for status, count in seen.most_common(LISTED_STATUSES)
+    )
+    more = f" and {len(seen) - LISTED_STATUSES:,} more" if len(seen) > LISTED_STATUSES else ""
+    raise TableError(
+        f"no sample of {source.predictions} has the status 'ok', and only those have predictions: "
+        f"it has {shown}{more}"
+    )
 
 
 _Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]

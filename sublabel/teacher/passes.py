@@ -12,7 +12,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from sublabel.errors import ConfigError, TableError
+from sublabel._files import local_path
+from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.labels import Vocabulary
 from sublabel.media import OK, MediaRow, PassSummary, ReadMany, Share, iter_shards, missing_shards
 from sublabel.tables import (
@@ -66,13 +67,15 @@ def predict_manifest(
     Raises:
         TableError: The manifest has no `weak_label`, or `out` holds predictions of another teacher or
             vocabulary.
+        LabelError: A weak label is not in the vocabulary.
+        ConfigError: A number is below 1, or `out` is a URL.
     """
     if batch_size < 1 or rows_per_shard < 1:
         raise ConfigError(
             f"batch_size is {batch_size} and rows_per_shard {rows_per_shard}; both must be at least 1"
         )
     manifest.require("weak_label")
-    out = Path(out)
+    out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     vocabulary = weak_vocabulary or manifest.vocabulary("weak_label")
     metadata = PredictionsMetadata(
@@ -97,7 +100,8 @@ def predict_manifest(
     for number, rows in shards:
         with TableWriter(out / f"part-{number:05d}.parquet", PREDICTIONS_SCHEMA, strings) as writer:
             for batch in _batched(rows, batch_size):
-                writer.write(_prediction_rows(batch, teacher, vocabulary))
+                _refuse_unknown(batch, vocabulary, manifest)
+                writer.write(_prediction_rows(batch, teacher))
     share.wait_for_all()
     return PassSummary.of(Counter(_statuses(out)))
 
@@ -113,9 +117,17 @@ def _batched(rows: Iterable[MediaRow], size: int) -> Iterator[list[MediaRow]]:
         yield batch
 
 
-def _prediction_rows(batch: list[MediaRow], teacher: Teacher, vocabulary: Vocabulary) -> pa.RecordBatch:
+def _refuse_unknown(batch: list[MediaRow], vocabulary: Vocabulary, manifest: Manifest) -> None:
+    for row in batch:
+        try:
+            if row.weak_label is not None:
+                vocabulary.index(row.weak_label)
+        except LabelError as error:
+            raise LabelError(f"{manifest}: the weak_label of sample {row.sample_id!r}: {error}") from error
+
+
+def _prediction_rows(batch: list[MediaRow], teacher: Teacher) -> pa.RecordBatch:
     weak_labels = [row.weak_label for row in batch]
-    vocabulary.encode(weak_labels)
     inputs = [row.media for row in batch if row.status == OK]
     predicted = zip(*teacher.predict(torch.stack(inputs)), strict=True) if inputs else iter([])
     pairs = [next(predicted) if row.status == OK else (None, None) for row in batch]

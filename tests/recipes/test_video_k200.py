@@ -177,3 +177,12 @@ def test_two_processes_share_the_pass_and_the_test(demo, tmp_path):
     assert stored["test_samples"] == 6
     # Six samples, three of each process: all others are no multiple of a sixth.
     assert all(abs(6 * run["top1"] - round(6 * run["top1"])) < 1e-6 for run in stored["runs"])
+
+
+def test_an_interrupted_command_ends_with_one_line_and_exit_code_130(capsys, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sublabel_video.cli.auto_cli", interrupt)
+    assert video_command(["sheet"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

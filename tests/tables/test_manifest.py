@@ -66,6 +66,21 @@ def test_filter_keeps_one_split(manifest):
     assert weak.vocabulary("weak_label").names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("name", ["m.parquet", "m.jsonl"])
+@pytest.mark.parametrize("column", ["weak_label", "label"])
+def test_an_empty_name_is_placed(column, name, tmp_path):
+    path = write(tmp_path / name, [*ROWS, {**ROWS[0], "sample_id": "a", column: ""}])
+    with pytest.raises(sl.TableError, match=f"{name}: the column '{column}' holds an empty name; .*null"):
+        open_manifest(path).vocabulary(column)
+
+
+def test_a_record_that_is_too_long_for_csv_says_what_to_do(tmp_path):
+    rows = [{**ROWS[0], "uri": "x" * 3_000_000}, *ROWS]
+    with pytest.raises(sl.TableError, match="m.csv cannot be read as CSV: .* Parquet or JSON Lines"):
+        list(open_manifest(write(tmp_path / "m.csv", rows)).batches())
+    assert open_manifest(write(tmp_path / "m.jsonl", rows)).count() == 4
+
+
 def test_a_folder_of_shards_reads_as_one(tmp_path):
     for part in range(3):
         write(

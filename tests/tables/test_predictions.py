@@ -232,8 +232,42 @@ def test_a_truncated_shard_is_named(predictions, tmp_path):
 def test_a_weak_label_outside_its_vocabulary_is_named(tmp_path):
     metadata = PredictionsMetadata(sl.Vocabulary(["baking"]), TEACHER, "f00d")
     path = write(tmp_path / "p.parquet", rows([0, 1], [0, 0]), metadata)
-    with pytest.raises(sl.LabelError, match="'abseiling' at position 1"):
+    message = "p.parquet: the weak_label of sample 's1': 'abseiling' is not in the vocabulary of 1 classes"
+    with pytest.raises(sl.LabelError, match=message):
         count_pairs(path)
+    with pytest.raises(sl.LabelError, match=message):
+        list(iter_pairs(tmp_path))
+
+
+def test_an_empty_weak_label_is_named(tmp_path):
+    table = rows([0, 0, 0], [0, 0, 0]).set_column(1, "weak_label", pa.array(["baking", "", "baking"]))
+    message = "p.parquet: the weak_label of sample 's1': '' is not .*a sample without one has null"
+    with pytest.raises(sl.LabelError, match=message):
+        count_pairs(write(tmp_path / "p.parquet", table))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "seen"),
+    [
+        (["OK", None, "OK"], "'OK' 2, null 1"),
+        (["missing", "missing", "missing"], "'missing' 3"),
+        ([f"no {index}" for index in range(12)], "'no 0' 1, .*, 'no 4' 1 and 7 more"),
+    ],
+)
+def test_a_table_in_which_no_sample_is_ok_is_refused_with_its_statuses(statuses, seen, tmp_path):
+    labels = [0] * len(statuses)
+    table = rows(labels, labels).set_column(4, "status", pa.array(statuses, pa.string()))
+    path = write(tmp_path / "p.parquet", table)
+    message = f"no sample of .*p.parquet has the status 'ok'.* it has {seen}"
+    with pytest.raises(sl.TableError, match=message):
+        count_pairs(path)
+    with pytest.raises(sl.TableError, match=message):
+        relabel_table(path, tmp_path / "r.parquet", sl.SPLB())
+    assert not (tmp_path / "r.parquet").exists()
+
+
+def test_a_table_without_weak_labels_is_not_one_of_failures(tmp_path):
+    assert count_pairs(write(tmp_path / "p.parquet", rows([-1, -1], [0, 1]))).abstained == 2
 
 
 def test_a_prediction_outside_the_vocabulary_is_named(tmp_path):

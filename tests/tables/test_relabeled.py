@@ -25,6 +25,7 @@ from sublabel.tables import (
     read_relabeled,
     relabel_table,
     relabeled,
+    select_predictions,
 )
 from sublabel.tables._chunks import iter_chunks, open_parts
 from sublabel.tables._decode import first_elements
@@ -296,6 +297,17 @@ def test_probabilities_that_are_missing_are_named_where_they_are_needed(table, t
         relabel_table(path, tmp_path / "r", ConfidentSPL())
 
 
+@pytest.mark.parametrize("strategy", [ConfidentSPL(), TopKSPL()], ids=lambda strategy: strategy.kind)
+def test_a_missing_column_of_probabilities_is_named_where_it_is_needed(strategy, table, tmp_path):
+    path = write(tmp_path / "p.parquet", table.drop_columns(["top_probs"]))
+    relabel_table(path, tmp_path / "r", SPL)
+    with pytest.raises(sl.TableError, match="p.parquet has no column top_probs, .*choose a strategy"):
+        relabel_table(path, tmp_path / "r2", strategy)
+    with pytest.raises(sl.TableError, match="p.parquet has no column top_probs"):
+        count_pairs(path, strategy.counting)
+    assert not (tmp_path / "r2").exists()
+
+
 @pytest.mark.parametrize("statistics", [True, False])
 def test_a_missing_sample_id_is_refused_before_anything_is_written(statistics, table, tmp_path):
     ids = table["sample_id"].to_pylist()
@@ -320,6 +332,59 @@ def test_weak_labels_of_several_dictionaries_read_alike(table, tmp_path):
     for name, path in (("a", whole), ("b", plain)):
         relabel_table(path, tmp_path / f"{name}.parquet", SPL)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+@pytest.fixture
+def links(predictions, table, tmp_path):
+    """Predictions as a file, as a folder, and by links."""
+    shard = write(tmp_path / "shards" / "part-00000.parquet", table)
+    (tmp_path / "linked").mkdir()
+    for link, target in (
+        (tmp_path / "file.parquet", predictions),
+        (tmp_path / "folder", shard.parent),
+        (tmp_path / "linked" / "part-00000.parquet", shard),
+    ):
+        link.symlink_to(target)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "message"),
+    [
+        ("in/p.parquet", "in/p.parquet", "would be lost"),
+        ("in/p.parquet", "shards/../in/p.parquet", "would be lost"),
+        ("in/p.parquet", "file.parquet", "would be lost"),
+        ("file.parquet", "in/p.parquet", "would be lost"),
+        ("shards", "shards/part-00000.parquet", "would be lost"),
+        ("linked", "shards/part-00000.parquet", "would be lost"),
+        ("shards", "shards/relabeled.parquet", "read as a shard"),
+        ("shards", "folder/relabeled.parquet", "read as a shard"),
+        ("folder", "shards/relabeled.parquet", "read as a shard"),
+        ("in/p.parquet", "shards", "is a folder; name a file in it"),
+        ("in/p.parquet", "s3://bucket/r.parquet", "expected a local path"),
+    ],
+)
+@pytest.mark.parametrize("select", [False, True])
+def test_predictions_are_neither_overwritten_nor_joined_by_what_is_made_of_them(
+    select, source, out, message, links, monkeypatch
+):
+    monkeypatch.chdir(links)
+    before = {path: path.read_bytes() for path in links.rglob("*") if path.is_file()}
+    with pytest.raises(sl.ConfigError, match=f"cannot write to .*{message}"):
+        if select:
+            select_predictions(links / source, out, pa.array(["a"]))
+        else:
+            relabel_table(links / source, out, SPL, progress=Interrupt("count", AssertionError))
+    assert {path: path.read_bytes() for path in links.rglob("*") if path.is_file()} == before
+
+
+def test_sample_ids_that_are_lists_are_refused(table, tmp_path):
+    lists = pa.array([[sample_id] for sample_id in table["sample_id"].to_pylist()])
+    path = write(tmp_path / "p.parquet", table.set_column(0, "sample_id", lists))
+    with pytest.raises(
+        sl.TableError, match=r"p.parquet: the column 'sample_id' is list<.*>, expected string"
+    ):
+        relabel_table(path, tmp_path / "r", SPL)
 
 
 def test_threads_are_one_or_more(predictions, tmp_path):

@@ -12,7 +12,7 @@ from torch import nn
 
 import sublabel as sl
 from sublabel.domain import Preprocessing
-from sublabel.errors import ConfigError, TableError
+from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.tables import iter_batches, iter_pairs, open_manifest, read_predictions_metadata
 from sublabel.teacher import ModuleTeacher, predict_manifest
 from sublabel_image import ImageDomain
@@ -191,6 +191,13 @@ def test_a_manifest_without_weak_labels_is_refused(tmp_path):
     pq.write_table(pa.table({"sample_id": ["a"], "uri": ["x"]}), tmp_path / "m.parquet")
     with pytest.raises(TableError, match="no column weak_label"):
         predict(open_manifest(tmp_path / "m.parquet"), tmp_path / "p")
+
+
+def test_a_weak_label_outside_the_vocabulary_is_named(tmp_path):
+    source, _ = manifest(tmp_path)
+    message = r"m.parquet.*: the weak_label of sample 's\d+': 'bright' is not in the vocabulary of 2 classes"
+    with pytest.raises(LabelError, match=message):
+        predict(source, tmp_path / "p", weak_vocabulary=sl.Vocabulary(["dark", "middle"]))
 
 
 def test_a_teacher_of_another_width_is_refused():
