@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Vocabulary
-from sublabel.labels._arrays import SUM_TOLERANCE
+from sublabel.labels._arrays import SUM_TOLERANCE, TOLERANCE, as_array
 from sublabel.labels.vocabulary import VocabularyLike
 from sublabel.tables._decode import PREDICTIONS_SCHEMA
 from sublabel.tables.io import TableWriter
@@ -54,7 +54,7 @@ def write_predictions(
             `ok` where there is one, else `no prediction`.
         teacher: Tells this teacher's predictions from another's, such as a name with a version, or a hash.
 
-    All arrays may be NumPy's, lists, pandas' or Arrow's columns, or torch's tensors on the CPU.
+    All arrays may be NumPy's, lists, pandas' or Arrow's columns, or torch's tensors.
 
     Raises:
         TableError: The ids are not unique, the arrays are not of N samples or of other types, or a sample is
@@ -112,7 +112,7 @@ def _column(values: Any, name: str) -> pa.Array:
         if isinstance(values, str):
             raise TypeError(f"got the one string {values!r}")
         if not isinstance(values, pa.Array | pa.ChunkedArray):
-            values = pa.array(values if isinstance(values, list) else np.asarray(values), from_pandas=True)
+            values = pa.array(values if isinstance(values, list) else as_array(values), from_pandas=True)
     except (TypeError, ValueError, RuntimeError, pa.ArrowException) as error:
         raise TableError(f"{name} are not one string or integer for each sample: {error}") from error
     column = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
@@ -166,7 +166,7 @@ def _weak_names(values: Any, vocabulary: Vocabulary, ids: pa.Array) -> pa.Array:
 def _top(values: Any, name: str, kinds: str, rows: int) -> np.ndarray:
     """Numbers (N, k)."""
     try:
-        array = np.asarray(values)
+        array = as_array(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TableError(
             f"{name} are no array (N,) or (N, k): {error}; where a sample has fewer than k classes, fill up "
@@ -204,11 +204,11 @@ class _Chunk(NamedTuple):
         if self.probs is None:
             return
         probs = np.where(there, self.probs, 0)
-        outside = ~((probs >= 0) & (probs <= 1))
+        outside = ~((probs >= 0) & (probs <= 1 + TOLERANCE))
         self._refuse(outside, "top_probs", probs, "0–1; of logits, take the softmax first")
         above = probs.sum(axis=1, keepdims=True, dtype=np.float64) > 1 + SUM_TOLERANCE
         self._refuse(above, "top_probs", probs, "a sum of at most 1; are they one score for each class?")
-        rising = probs[:, 1:] > probs[:, :-1]
+        rising = probs[:, 1:] > probs[:, :-1] + TOLERANCE
         self._refuse(rising, "top_probs", probs, "the most probable class first, as in top_ids")
 
     def _refuse(self, bad: np.ndarray, name: str, values: np.ndarray, expected: str) -> None:
