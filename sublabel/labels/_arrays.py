@@ -153,23 +153,35 @@ def check_top(
         )
     labels = check_labels(ids.ravel(), vocabulary, "teacher").reshape(ids.shape)
     probs = check_probabilities(top_probs, shape, known=labels.reshape(shape) >= 0).reshape(ids.shape)
+    for rows in iter_rows(probs):
+        _check_falling(rows.start, labels[rows], probs[rows])
+    return labels, probs
+
+
+def iter_rows(array: np.ndarray) -> Iterator[slice]:
+    """Slices of as many rows of an array (N, k) as fit into the cache."""
+    rows = max(1, CHUNK // array.shape[1])
+    for start in range(0, len(array), rows):
+        yield slice(start, start + rows)
+
+
+def _check_falling(first: int, labels: np.ndarray, probs: np.ndarray) -> None:
+    """Refuse probabilities that exceed 1 together, or rise, of samples from the position `first` on."""
     sums = probs.sum(axis=1)
-    if samples and sums.max() > 1 + SUM_TOLERANCE:
+    if sums.max() > 1 + SUM_TOLERANCE:
         position = int(sums.argmax())
         raise LabelError(
-            f"the teacher's probabilities of the sample at position {position} sum to {sums[position]:.4g}; "
-            "expected at most 1: are they logits, or one score for each class?"
+            f"the teacher's probabilities of the sample at position {first + position} sum to "
+            f"{sums[position]:.4g}; expected at most 1: are they logits, or one score for each class?"
         )
-    smallest_before = np.minimum.accumulate(np.where(labels < 0, np.inf, probs), axis=1)
-    rising = (probs > smallest_before + TOLERANCE).any(axis=1)
+    rising = (probs[:, 1:] > probs[:, :-1] + TOLERANCE) & (labels[:, :-1] >= 0)
     if rising.any():
-        position = int(rising.argmax())
+        position = int(rising.any(axis=1).argmax())
         raise LabelError(
-            f"the teacher's probabilities of the sample at position {position} are "
+            f"the teacher's probabilities of the sample at position {first + position} are "
             f"{probs[position].tolist()}; expected the most probable class first, then the others in falling "
             "order, as torch.topk gives them"
         )
-    return labels, probs
 
 
 def first_column(values: Any) -> Any:
@@ -200,15 +212,18 @@ def check_probabilities(
             f"the teacher's probabilities have shape {probs.shape} and dtype {probs.dtype}; expected floats "
             f"of shape {shape}, one for each of its classes"
         )
-    probs = (probs if known is None else np.where(known, probs, 0)).astype(np.float64)
-    outside = ~((probs >= 0) & (probs <= 1 + TOLERANCE))
-    if outside.any():
+    if known is not None and not known.all():
+        probs = np.where(known, probs, 0)
+    probs = probs.astype(np.float64, copy=False)
+    # NaN is the least and the largest where there is one.
+    if probs.size and not (probs.min() >= 0 and probs.max() <= 1 + TOLERANCE):
+        outside = ~((probs >= 0) & (probs <= 1 + TOLERANCE))
         position = tuple(int(axis[0]) for axis in np.nonzero(outside))
         raise LabelError(
             f"the teacher's probability {probs[position]} at position {position[0]} is outside 0–1; are they "
             "logits? take their softmax first"
         )
-    clipped: np.ndarray = np.minimum(probs, 1.0)
+    clipped: np.ndarray = np.minimum(probs, 1.0) if probs.size and probs.max() > 1 else probs
     return clipped
 
 

@@ -8,7 +8,7 @@ from typing import Union
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import check_pair
+from sublabel.labels._arrays import DENSE_CELLS, check_pair
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 AlignmentLike = Union["Alignment", Mapping[str, "str | Iterable[str]"], None]
@@ -59,6 +59,10 @@ class Alignment:
             raise LabelError("an alignment pairs classes; it cannot hold -1 (abstained)")
         self._cells = np.unique(weak.astype(np.int64) * len(self.teacher_vocabulary) + teacher)
         self.pairs = np.stack(np.divmod(self._cells, len(self.teacher_vocabulary)), axis=1)
+        self._table: np.ndarray | None = None
+        if len(self.weak_vocabulary) * len(self.teacher_vocabulary) <= DENSE_CELLS:
+            self._table = np.zeros(len(self.weak_vocabulary) * len(self.teacher_vocabulary), dtype=bool)
+            self._table[self._cells] = True
 
     @classmethod
     def by_name(cls, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike) -> Alignment:
@@ -122,8 +126,21 @@ class Alignment:
             LabelError: The arrays do not fit the vocabularies or each other.
         """
         weak_ids, teacher_ids = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-        aligned = np.isin(weak_ids.astype(np.int64) * len(self.teacher_vocabulary) + teacher_ids, self._cells)
-        return aligned & (weak_ids >= 0) & (teacher_ids >= 0)
+        return self.aligned(weak_ids.astype(np.int64), teacher_ids) & (weak_ids >= 0) & (teacher_ids >= 0)
+
+    def aligned(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+        """Whether pairs of classes agree, bool of the shape that both broadcast to; nothing is checked.
+
+        Args:
+            weak: int64, those of -1 mean nothing.
+            teacher: Integers, likewise.
+        """
+        cells = weak * len(self.teacher_vocabulary) + teacher
+        if self._table is None:
+            return np.isin(cells, self._cells)
+        # "wrap" only serves cells of -1.
+        found: np.ndarray = np.take(self._table, cells, mode="wrap")
+        return found
 
     def __len__(self) -> int:
         return len(self.pairs)

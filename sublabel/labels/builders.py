@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import check_labels, check_top, first_column
+from sublabel.labels._arrays import check_labels, check_top, first_column, iter_rows
 from sublabel.labels._counting import CellCounter
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.confusion import Confidence, ConfusionMatrix
@@ -300,12 +300,17 @@ class ConfidentBuilder(ConfusionBuilder):
         weak = self._check_weak(weak, top_ids)
         ids, probs = check_top(top_ids, top_probs, self.teacher_vocabulary, len(weak))
         weak = np.where(ids[:, 0] >= 0, weak, -1)
-        if self.thresholds is None:
-            self._add_confidence(weak, ids, probs)
-            return
-        if self.candidates == "top_1":
-            ids, probs = ids[:, :1], probs[:, :1]
-        passes = (ids >= 0) & (probs >= self.thresholds[np.maximum(ids, 0)])
+        for rows in iter_rows(ids):
+            if self.thresholds is None:
+                self._add_confidence(weak[rows], ids[rows], probs[rows])
+            else:
+                width = 1 if self.candidates == "top_1" else None
+                self._add_counts(weak[rows], ids[rows, :width], probs[rows, :width], self.thresholds)
+
+    def _add_counts(
+        self, weak: np.ndarray, ids: np.ndarray, probs: np.ndarray, thresholds: np.ndarray
+    ) -> None:
+        passes = (ids >= 0) & (probs >= thresholds[np.maximum(ids, 0)])
         best = np.where(passes, probs, -1.0).argmax(axis=1)
         unsure = (weak >= 0) & ~passes.any(axis=1)
         self._unsure += np.bincount(weak[unsure], minlength=len(self._unsure))
@@ -319,7 +324,7 @@ class ConfidentBuilder(ConfusionBuilder):
         # Rounded down, so that samples of one and the same probability reach their own mean.
         units = np.floor(probs[voted] * UNIT).astype(np.int64)
         seen += np.bincount(weak, minlength=len(seen))
-        agrees = self.alignment.agrees(np.repeat(weak, ids.shape[1]), ids.ravel()).reshape(ids.shape)
+        agrees = self.alignment.aligned(weak[:, None], ids) & (ids >= 0)
         np.add.at(own, ids[agrees], units[agrees])
         np.add.at(predicted, ids[:, 0], units[:, 0])
         predictions += np.bincount(ids[:, 0], minlength=len(predictions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
-from sublabel.labels import _arrays, _counting, space
+from sublabel.labels import _arrays, _counting, alignment, space
 
 REGIMES = ("dense", "sparse")
 
@@ -20,6 +20,7 @@ def regime(name):
             for module, constant, value in (
                 (_counting, "DENSE_CELLS", 0),
                 (space, "DENSE_CELLS", 0),
+                (alignment, "DENSE_CELLS", 0),
                 (_counting, "BLOCK", 9),
                 (space, "LISTED_CHUNK", 7),
             ):
