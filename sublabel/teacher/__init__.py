@@ -4,7 +4,7 @@ from sublabel._torchvision import ensure_torchvision
 
 ensure_torchvision()
 
-from sublabel.teacher.base import ModuleTeacher, Teacher, TeacherPrediction  # noqa: E402
+from sublabel.teacher.base import Ensemble, ModuleTeacher, Teacher, TeacherPrediction  # noqa: E402
 from sublabel.teacher.passes import predict_manifest  # noqa: E402
 
-__all__ = ["ModuleTeacher", "Teacher", "TeacherPrediction", "predict_manifest"]
+__all__ = ["Ensemble", "ModuleTeacher", "Teacher", "TeacherPrediction", "predict_manifest"]

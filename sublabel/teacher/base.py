@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -42,6 +44,28 @@ class Teacher(Protocol):
     def predict(self, inputs: Tensor) -> TeacherPrediction:
         """Classify inputs (B, …)."""
         ...
+
+
+class Ensemble(nn.Module):
+    """Classifiers of the same classes as one module: `ModuleTeacher(Ensemble(modules), vocabulary)`.
+
+    Args:
+        modules: Each maps inputs (B, …) to logits (B, T).
+
+    Raises:
+        ConfigError: There is none.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(modules)
+        if not self.members:
+            raise ConfigError("an ensemble needs at least one module, and got none")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The log of the mean of the members' probabilities, float32 (B, T)."""
+        members = torch.stack([member(inputs).float().log_softmax(-1) for member in self.members])
+        return members.logsumexp(0) - math.log(len(members))
 
 
 class ModuleTeacher:

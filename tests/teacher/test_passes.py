@@ -14,7 +14,7 @@ import sublabel as sl
 from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.tables import iter_batches, iter_pairs, open_manifest, read_predictions_metadata
-from sublabel.teacher import ModuleTeacher, predict_manifest
+from sublabel.teacher import Ensemble, ModuleTeacher, predict_manifest
 from sublabel_image import ImageDomain
 
 VOCABULARY = sl.Vocabulary(["dark", "middle", "bright"])
@@ -219,3 +219,15 @@ def test_half_precision_multiplies_in_bfloat16():
     assert np.array_equal(half.predict(inputs).probabilities, expected)
     assert not np.array_equal(whole.predict(inputs).probabilities, expected)
     assert half.fingerprint != whole.fingerprint
+
+
+def test_an_ensemble_says_the_mean_of_its_members_probabilities():
+    members = [nn.Linear(5, 4) for _ in range(3)]
+    inputs = torch.randn(8, 5)
+    vocabulary = sl.Vocabulary.of(4)
+    found = ModuleTeacher(Ensemble(members), vocabulary, top_k=2, device="cpu").predict(inputs)
+    mean = torch.stack([member(inputs).softmax(1) for member in members]).mean(0)
+    assert np.allclose(found.probabilities, mean.topk(2).values.detach(), atol=1e-6)
+    assert found.ids.tolist() == mean.topk(2).indices.tolist()
+    with pytest.raises(ConfigError, match="at least one module"):
+        Ensemble([])
