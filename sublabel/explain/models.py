@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from sublabel._outputs import output_labels
 from sublabel.domain import Domain, load_domain
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.labels import LabelSpace, Vocabulary
@@ -62,21 +67,36 @@ class StudyModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the head's classes."""
+        """Names of the outputs; of a two-head model `weak: NAME` and `teacher: NAME`."""
         return self.card.classes
 
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The widths of the heads, whose outputs follow each other in `classes`."""
+        return (len(self.classes),) if self.space is None else self.space.heads
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Of each class for each input, float32 (B, K); those of a head sum to 1."""
+        logits = self.classifier(inputs).float().split(self.heads, 1)
+        return torch.cat([part.softmax(1) for part in logits], 1)
+
     def labels_of(self, samples: WeakSamples) -> np.ndarray:
-        """The class that the model's strategy gave each sample, int64 (N,); -1 where it was dropped."""
-        if self.space is not None:
-            self.space.check_vocabularies(samples.weak_vocabulary, samples.teacher_vocabulary)
-        return np.array(
+        """The classes that the model's strategy gave each sample, int64 (N, H); -1 where it was dropped.
+
+        There is one of each head: two of a two-head model.
+        """
+        labels = np.array(
             [self.assigned.get(sample_id, -1) for sample_id in samples.sample_ids], dtype=np.int64
         )
+        if self.space is None:
+            return labels[:, None]
+        self.space.check_vocabularies(samples.weak_vocabulary, samples.teacher_vocabulary)
+        return output_labels(self.space, labels)
 
     def classes_of(self, samples: WeakSamples, chosen: np.ndarray) -> np.ndarray:
-        """A class to explain for each chosen sample, int64 (M,).
+        """The classes to explain for each chosen sample, int64 (M, H).
 
-        That which the model's strategy gave it; without one, the class of the teacher's name or else of the
+        Those which the model's strategy gave it; without one, the class of the teacher's name or else of the
         weak label's.
 
         Raises:
@@ -85,12 +105,12 @@ class StudyModel:
         part = samples._replace(
             sample_ids=samples.sample_ids[chosen], weak=samples.weak[chosen], teacher=samples.teacher[chosen]
         )
-        labels = self.labels_of(part).copy()
-        for index in np.flatnonzero(labels < 0):
+        labels = self.labels_of(part)
+        for index in np.flatnonzero((labels < 0).any(axis=1)):
             pairs = ((part.teacher[index], part.teacher_vocabulary), (part.weak[index], part.weak_vocabulary))
             names = [vocabulary[int(label)] for label, vocabulary in pairs if label >= 0]
             known = [name for name in names if name in self.classes]
-            if not known:
+            if len(self.heads) > 1 or not known:
                 raise ConfigError(
                     f"{self.name} has no class for the sample {part.sample_ids[index]!r} "
                     f"({' × '.join(reversed(names)) or 'without labels'}): name one of its classes"
@@ -99,14 +119,32 @@ class StudyModel:
         return labels
 
     def named(self, name: str) -> int:
-        """The class of this name.
+        """The class of this name; of a two-head model also that of a teacher's class by its bare name.
 
         Raises:
             ConfigError: There is none.
         """
-        if name not in self.classes:
-            raise ConfigError(f"{self.name} has no class {name!r}; it has {len(self.classes)} others")
-        return self.classes.index(name)
+        is_other = len(self.heads) > 1 and name not in self.classes
+        if is_other and self.space is not None and name in self.space.teacher_vocabulary:
+            return self.heads[0] + self.space.teacher_vocabulary.index(name)
+        return position_of(name, self.classes, f"class of {self.name}")
+
+
+def position_of(name: str, names: Sequence[str], what: str) -> int:
+    """Where a name stands among others.
+
+    Raises:
+        ConfigError: It is not there; says what is meant, or what there is.
+    """
+    if name in names:
+        return names.index(name)
+    similar = difflib.get_close_matches(name, names, n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, similar))}?"
+        if similar
+        else f"there are {len(names)}, such as {', '.join(map(repr, names[:3]))}"
+    )
+    raise ConfigError(f"{name!r} is no {what}; {hint}")
 
 
 @dataclass(frozen=True)

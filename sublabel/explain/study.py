@@ -164,7 +164,7 @@ class _Session:
 
     def _score(self, candidates: Sequence[Candidate], inputs: Tensor) -> Iterator[_Shown]:
         with torch.inference_mode():
-            scores = [model.classifier(inputs).float().softmax(1) for model in self.models]
+            scores = [model.probabilities(inputs) for model in self.models]
         for index, candidate in enumerate(candidates):
             found = tuple(float(scores[panel.model][index, panel.label]) for panel in candidate.panels)
             yield _Shown(candidate, inputs[index].clone(), found)
