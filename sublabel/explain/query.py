@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from sublabel.errors import ConfigError
-from sublabel.explain.models import StudyModel, WeakSamples, position_of
+from sublabel.explain.folder import WeakSamples
+from sublabel.explain.models import StudyModel, position_of
 
 WEAK, TEST = "weak", "target_test"
 Item = TypeVar("Item")

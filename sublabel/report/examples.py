@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from sublabel.domain import Domain, load_domain
-from sublabel.errors import ConfigError, MediaError
+from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.explain.folder import StudyFolder, find_rows
 from sublabel.explain.listing import read_listing
 from sublabel.report.data import ExplainedExample, Picture, ReportData
-from sublabel.tables import iter_pairs, open_manifest
+from sublabel.tables import Manifest, iter_pairs
 from sublabel.tables.io import iter_batches
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ class Shown(NamedTuple):
 
     labels: frozenset[int]
     pictures: int
+
+
+class Media(NamedTuple):
+    """Where the samples of a study can be seen."""
+
+    study: StudyFolder
+    manifest: Manifest | None
+    why: str | None
+    """Why there is no manifest."""
 
 
 class Candidate(NamedTuple):
@@ -89,8 +98,7 @@ def wilson_lower(successes: np.ndarray, trials: np.ndarray) -> np.ndarray:
 def confidence_and_examples(
     data: ReportData,
     predictions: Path,
-    manifest: Path | None,
-    record: Mapping[str, Any],
+    media: Media,
     shown: Shown,
 ) -> tuple[np.ndarray, dict[int, tuple[Picture, ...]], list[str]]:
     """The teacher's mean confidence in each class, and examples of some classes, in one pass.
@@ -98,8 +106,7 @@ def confidence_and_examples(
     Args:
         data: With the chosen strategy.
         predictions: Of the same samples.
-        manifest: Where the media are listed, None where it is not known.
-        record: What `study.json` holds.
+        media: Of the study.
         shown: Which classes are shown.
 
     Returns:
@@ -107,20 +114,9 @@ def confidence_and_examples(
     """
     confidence, chosen = _confidence_and_choice(data, predictions, shown)
     wanted = sorted({entry.sample_id for entries in chosen.values() for entry in entries})
-    notes: list[str] = []
-    pictures: dict[str, bytes | MediaError] = {}
-    if manifest is None or "domain" not in record:
-        notes.append("There are no pictures: the study does not say where its manifest is; give --manifest.")
-    elif wanted:
-        try:
-            domain = load_domain(record["domain"], record["same"]["domain"])
-        except ConfigError as error:
-            notes.append(f"There are no pictures: {error}")
-        else:
-            pictures = _draw(manifest, domain, wanted)
-    missing = MediaError("not in the manifest")
+    pictures, notes = _draw(media, wanted)
     examples = {
-        label: tuple(_picture(entry, pictures.get(entry.sample_id, missing)) for entry in entries)
+        label: tuple(_picture(entry, pictures[entry.sample_id]) for entry in entries)
         for label, entries in chosen.items()
         if pictures
     }
@@ -167,23 +163,25 @@ def _first(lists: pa.Array) -> np.ndarray:
     return values
 
 
-def _draw(manifest: Path, domain: Domain, sample_ids: Sequence[str]) -> dict[str, bytes | MediaError]:
-    """JPEG of each sample, or why there is none; what is not in the manifest is not in the answer."""
-    rows = _rows(manifest, sample_ids)
-    media = domain.read_many(rows)
+def _draw(media: Media, sample_ids: Sequence[str]) -> tuple[dict[str, bytes | MediaError], list[str]]:
+    """JPEG of each sample or why it has none; all of them, or none of them and a note that says why."""
+    study, name = media.study, media.study.record.domain
+    if not sample_ids:
+        return {}, []
+    if media.manifest is None:
+        return {}, [f"There are no pictures: {media.why}"]
+    if name is None:
+        return {}, [f"There are no pictures: {study.path} does not say of which domain its media are."]
+    try:
+        domain = study.domain(name)
+        rows = find_rows(media.manifest, sample_ids)
+        found = study.reader("weak", domain)([rows[sample_id] for sample_id in sample_ids])
+    except (ConfigError, TableError) as error:
+        return {}, [f"There are no pictures: {error}"]
     return {
-        row["sample_id"]: entry if isinstance(entry, MediaError) else _jpeg(domain.thumbnail(entry))
-        for row, entry in zip(rows, media, strict=True)
-    }
-
-
-def _rows(manifest: Path, sample_ids: Sequence[str]) -> list[dict[str, Any]]:
-    wanted = pa.array(sample_ids)
-    opened = open_manifest(manifest).filter(split="weak")
-    rows: list[dict[str, Any]] = []
-    for batch in opened.batches():
-        rows += batch.filter(pc.is_in(batch.column("sample_id"), value_set=wanted)).to_pylist()
-    return rows
+        sample_id: entry if isinstance(entry, MediaError) else _jpeg(domain.thumbnail(entry))
+        for sample_id, entry in zip(sample_ids, found, strict=True)
+    }, []
 
 
 def _jpeg(pixels: Tensor) -> bytes:

@@ -14,7 +14,8 @@ import sublabel as sl
 from sublabel.cli import main
 from sublabel.errors import ConfigError
 from sublabel.explain import ExplainQuery, explain_study, grad_cam, side_by_side
-from sublabel.explain.models import StudyFolder
+from sublabel.explain.folder import StudyFolder
+from sublabel.explain.models import StudyModel
 from sublabel.explain.query import find_groups
 from sublabel.study import Study, StudyOptions, TrainOptions
 from sublabel.tables import iter_pairs, open_manifest, read_relabeled
@@ -194,7 +195,10 @@ def test_a_cell_of_a_two_head_model_shows_the_class_of_each_head(study, pairs, t
 
 
 def test_probabilities_of_a_two_head_model_sum_to_one_in_each_head(study):
-    model, images = StudyFolder.open(study).model(TWO), torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8)
+    model, images = (
+        StudyModel.load(StudyFolder.open(study), TWO),
+        torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8),
+    )
     with torch.inference_mode():
         found, logits = model.probabilities(images), model.classifier(images)
     assert model.classes == tuple(f"{side}: {name}" for side in ("weak", "teacher") for name in sorted(NAMES))
@@ -211,11 +215,12 @@ def test_candidates_are_spread_over_all_there_are(study):
     folder = StudyFolder.open(study)
     samples = folder.samples(SPL)
     query = ExplainQuery(model=WEAK, label="rows", candidates=5)
-    [group] = find_groups(query, [folder.model(WEAK)], samples, {})
+    model = StudyModel.load(folder, WEAK)
+    [group] = find_groups(query, [model], samples, {})
     everything = [
         sample_id
-        for sample_id, labels in zip(samples.sample_ids, folder.model(WEAK).labels_of(samples), strict=True)
-        if labels == folder.model(WEAK).named("rows")
+        for sample_id, labels in zip(samples.sample_ids, model.labels_of(samples), strict=True)
+        if labels == model.named("rows")
     ]
     expected = [everything[index * len(everything) // 5] for index in range(5)]
     assert [candidate.sample_id for candidate in group.candidates] == expected
@@ -250,7 +255,7 @@ def test_the_page_shows_names_as_text_and_needs_no_network(study, tmp_path):
 def test_what_cannot_be_read_is_counted_and_progress_reaches_its_end(study, tmp_path):
     [group] = find_groups(
         ExplainQuery(model=WEAK, label="rows"),
-        [StudyFolder.open(study).model(WEAK)],
+        [StudyModel.load(StudyFolder.open(study), WEAK)],
         StudyFolder.open(study).samples(WEAK),
         {},
     )
@@ -313,8 +318,8 @@ def test_a_query_asks_one_question(options):
 def test_a_study_whose_manifest_moved_takes_it_as_an_option(study, tmp_path):
     query = ExplainQuery(model=WEAK, label="rows", top=1)
     moved = tmp_path / "moved.parquet"
-    record = json.loads((study / "study.json").read_text(encoding="utf-8"))
-    folder = StudyFolder(study, {**record, "manifest": "nowhere.parquet"})
+    record = StudyFolder.open(study).record
+    folder = StudyFolder(study, record.model_copy(update={"manifest": "nowhere.parquet"}))
     with pytest.raises(ConfigError, match=r"nowhere.parquet\): say where it is with --manifest"):
         folder.manifest()
     moved.write_bytes((study / "manifest.parquet").read_bytes())

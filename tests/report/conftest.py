@@ -132,7 +132,13 @@ def study(tmp_path_factory):
     strategies = default_strategies(RawSPL(min_count=4))
     for name, strategy in strategies.items():
         relabel_table(seeded / "predictions", seeded / slug(name) / "relabeled.parquet", strategy)
-    options = StudyOptions(backbone="small_resnet7", strategies=strategies, seeds=3, clips_per_video=(1, 3))
+    options = StudyOptions(
+        backbone="small_resnet7",
+        strategies=strategies,
+        seeds=3,
+        clips_per_video=(1, 3),
+        curve=("weak-only", "raw SPL"),
+    )
     record = {
         "same": {"domain": {"image_size": 8}},
         "options": options.model_dump(mode="json"),

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sublabel.errors import ArtifactError, ConfigError
+from sublabel.errors import ArtifactError, ConfigError, SublabelError
 from sublabel.explain.listing import read_listing
 from sublabel.labels import ConfusionMatrix, RawSPL, TeacherOnly
+from sublabel.media import decode_manifest
 from sublabel.report import collect, from_confusion
 from sublabel.report.examples import wilson_lower
+from sublabel.tables import open_manifest
+from sublabel_image import ImageDomain
 from tests.report.conftest import REASON, SAMPLES, draw_labels, sample_id, write_explanations
 
 
@@ -94,6 +100,83 @@ def test_a_sample_whose_media_are_gone_says_so_and_has_no_picture(study, tmp_pat
     assert collect(moved, manifest=study / "manifest.parquet").examples[0].pictures
 
 
+@pytest.fixture
+def copied(study, tmp_path):
+    return shutil.copytree(study, tmp_path / "copied")
+
+
+def write_json(path, change):
+    """Change what a JSON file holds."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_media_that_the_study_decoded_are_shown_where_their_files_are_gone(copied):
+    manifest = open_manifest(copied / "manifest.parquet").filter(split="weak")
+    decode_manifest(manifest, ImageDomain(8), copied / "media" / "weak", made_by={})
+    rows = pq.read_table(copied / "manifest.parquet").to_pylist()
+    gone = [{**row, "image": b"gone"} for row in rows]
+    pq.write_table(pa.Table.from_pylist(gone), copied / "manifest.parquet")
+    shown = [picture for example in collect(copied).examples for picture in example.pictures]
+    assert shown
+    assert all(picture.jpeg for picture in shown)
+    shutil.rmtree(copied / "media")
+    assert not any(p.jpeg for example in collect(copied).examples for p in example.pictures)
+
+
+def test_the_manifest_of_another_study_is_refused_and_its_own_is_told_of(copied, tmp_path):
+    other = tmp_path / "other.parquet"
+    pq.write_table(pq.read_table(copied / "manifest.parquet").slice(1), other)
+    with pytest.raises(ConfigError, match=r"has no sample .*\(1 of 300 are missing.* not the one of this"):
+        collect(copied, manifest=other, pictures=0)
+    other.replace(copied / "manifest.parquet")
+    found = collect(copied)
+    assert "Manifest" not in dict(found.facts)
+    assert [note for note in found.notes if "not the one of this study" in note]
+
+
+def test_a_study_that_names_no_domain_says_so_and_does_not_ask_for_its_manifest(copied):
+    write_json(copied / "study.json", lambda record: record.pop("domain"))
+    [note] = collect(copied, manifest=copied / "manifest.parquet").notes
+    assert "does not say of which domain" in note
+
+
+def test_a_table_from_before_the_study_grew_says_what_it_lacks(copied):
+    assert not [note for note in collect(copied, pictures=0).notes if "earlier state" in note]
+    write_json(copied / "comparison.json", lambda kept: kept.update(runs=kept["runs"][:-1]))
+    [note] = collect(copied, pictures=0).notes
+    assert "1 of its 30 runs are not in it, such as raw SPL with 3 clips per video, seed 2" in note
+    write_json(copied / "study.json", lambda record: record["options"].update(seeds=5))
+    [note] = collect(copied, pictures=0).notes
+    assert "21 of its 50 runs are not in it, such as weak-only, seed 3" in note
+
+
+def drop_options(record):
+    del record["options"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("study.json", drop_options, r"\(options: Field required\)"),
+        ("study.json", lambda record: record["options"].pop("seeds"), r"\(options.seeds: Field required\)"),
+        ("study.json", lambda record: record["options"].update(strategies=[]), "options.strategies: "),
+        ("comparison.json", lambda kept: kept.pop("runs"), r"\(there is no 'runs'\)"),
+        ("comparison.json", lambda kept: kept["runs"][0].pop("seed"), r"\(runs.0.seed: Field required\)"),
+        ("seed0/teacher/card.json", lambda card: card.pop("made_by"), r"\(made_by: Field required\)"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(copied, name, change, said):
+    write_json(copied / name, change)
+    with pytest.raises(ArtifactError, match=f"{name} is damaged .*{said}"):
+        collect(copied, pictures=0)
+    for content in (b"{", b"[]", b"\xff"):
+        (copied / name).write_bytes(content)
+        with pytest.raises(ArtifactError, match=f"{name} is damaged"):
+            collect(copied, pictures=0)
+
+
 def test_a_study_that_has_not_ended_is_reported_as_far_as_it_is(study, tmp_path):
     unfinished = tmp_path / "unfinished"
     shutil.copytree(study, unfinished)
@@ -135,11 +218,11 @@ def test_the_chosen_strategy_is_raw_spl_unless_another_is_asked_for(study):
     [
         ({"strategy": "raw spl"}, "no strategy 'raw spl' in this report: it has weak-only"),
         ({"seed": 4}, "no predictions of seed 4 .*it has seed0"),
-        ({"manifest": "nowhere.parquet"}, "no manifest nowhere.parquet"),
+        ({"manifest": "nowhere.parquet"}, "no file or folder nowhere.parquet"),
     ],
 )
 def test_what_is_not_there_is_named(study, change, said):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(SublabelError, match=said):
         collect(study, **change)
 
 
