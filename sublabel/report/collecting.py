@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from sublabel.labels import (
     WeakOnly,
 )
 from sublabel.labels.alignment import AlignmentLike
-from sublabel.report.data import Cells, ExampleClass, ReportData, StrategySpace, cell_labels
+from sublabel.report.data import ExampleClass, ReportData, StrategySpace
 from sublabel.report.examples import (
     Media,
     Shown,
@@ -37,6 +37,7 @@ from sublabel.report.examples import (
     most_confused,
 )
 from sublabel.report.facts import study_facts
+from sublabel.report.outcome import Outcome
 from sublabel.tables import Manifest, count_pairs, iter_pairs, read_metadata
 from sublabel.tables.io import iter_batches
 
@@ -123,12 +124,14 @@ def from_confusion(
         ('bake', 'bake × whisk', 'whisk')
     """
     aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
-    spaces, notes = {}, []
+    spaces, notes = [], []
     for name, entry in (strategies or _papers()).items():
         try:
-            spaces[name] = entry.fit(confusion, aligned)
+            space = entry.fit(confusion, aligned)
         except LabelError as error:
             notes.append(f"{name} is left out: {error}")
+        else:
+            spaces.append(StrategySpace(name, space, Outcome.of_counts(space, confusion, aligned)))
     return _report(confusion, aligned, spaces, strategy, title, statuses or {}, notes)
 
 
@@ -145,21 +148,19 @@ def _papers() -> dict[str, Strategy]:
 def _report(
     confusion: ConfusionMatrix,
     alignment: Alignment,
-    spaces: Mapping[str, LabelSpace],
+    spaces: Sequence[StrategySpace],
     strategy: str | None,
     title: str,
     statuses: Mapping[str, int],
     notes: list[str],
     **more: Any,
 ) -> ReportData:
-    cells = Cells.of(confusion, alignment)
-    entries = tuple(StrategySpace(name, space, cell_labels(space, cells)) for name, space in spaces.items())
     data = ReportData(
         title,
         confusion,
         alignment,
-        entries,
-        strategy or _default_strategy(entries),
+        tuple(spaces),
+        strategy or _default_strategy(spaces),
         statuses=statuses,
         notes=tuple(notes),
         **more,
@@ -169,13 +170,13 @@ def _report(
     return data
 
 
-def _default_strategy(spaces: tuple[StrategySpace, ...]) -> str:
+def _default_strategy(spaces: Sequence[StrategySpace]) -> str:
     """Raw SPL, else the one with the most classes."""
     if not spaces:
         raise ConfigError("the run has no label space to report on: run at least one strategy of the study")
-    with_cells = [entry for entry in spaces if not entry.is_control] or list(spaces)
+    with_cells = [entry for entry in spaces if entry.has_cells] or spaces
     raw = (entry for entry in with_cells if entry.space.strategy.get("kind") == "raw_spl")
-    return next(raw, max(with_cells, key=lambda entry: len(entry.space))).name
+    return next(raw, max(with_cells, key=lambda entry: entry.num_classes)).name
 
 
 def _collect_study(
@@ -190,7 +191,7 @@ def _collect_study(
         )
     confusion = count_pairs(predictions)
     alignment = Alignment.of(options.alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
-    spaces, notes = _stored_spaces(folder / f"seed{seed}", options.strategies)
+    spaces, notes = _stored_spaces(predictions, options.strategies, alignment)
     comparison = _comparison(folder / "comparison.json")
     notes += _missing_results(comparison, options)
     listed, why = _manifest(study, predictions, manifest)
@@ -266,11 +267,13 @@ def _with_examples(data: ReportData, predictions: Path, media: Media, pictures: 
     return replace(data, confidence=confidence, examples=examples, notes=(*data.notes, *notes))
 
 
-def _stored_spaces(folder: Path, strategies: Mapping[str, Any]) -> tuple[dict[str, LabelSpace], list[str]]:
+def _stored_spaces(
+    predictions: Path, strategies: Iterable[str], alignment: Alignment
+) -> tuple[list[StrategySpace], list[str]]:
     """The spaces that a study trained on, and which of its strategies have none yet."""
-    spaces, notes = {}, []
+    spaces, notes = [], []
     for name in strategies:
-        table = folder / _slug(name) / "relabeled.parquet"
+        table = predictions.parent / _slug(name) / "relabeled.parquet"
         if not table.exists():
             notes.append(f"{name} has not been run yet.")
             continue
@@ -279,7 +282,9 @@ def _stored_spaces(folder: Path, strategies: Mapping[str, Any]) -> tuple[dict[st
             raise TableError(
                 f"{table} has no label space in its metadata: delete it, and run the study again"
             )
-        spaces[name] = LabelSpace.from_json(text)
+        space = LabelSpace.from_json(text)
+        outcome = Outcome.of_table(space, alignment, predictions, table)
+        spaces.append(StrategySpace(name, space, outcome))
     return spaces, notes
 
 

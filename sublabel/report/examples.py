@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from sublabel._outputs import output_labels
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.explain.folder import StudyFolder, find_rows
 from sublabel.explain.listing import read_listing
@@ -63,19 +64,18 @@ def most_confused(data: ReportData, most: int) -> list[int]:
     By the lower end of Wilson's 95% interval of their share of the weak class, so that a share of few samples
     counts for less.
     """
-    columns, kinds = data.classes, data.chosen_space.space.kinds
-    row_totals = np.asarray(data.confusion.counts.sum(axis=1)).ravel()
+    columns = data.classes
     finer = np.array(
         [
             label
-            for label, kind in enumerate(kinds)
+            for label, kind in enumerate(data.chosen_space.kinds)
             if kind == "disagreed" and columns.weak[label] >= 0 and columns.size[label]
         ],
         dtype=np.int64,
     )
     if not len(finer):
         return []
-    bound = wilson_lower(columns.size[finer], row_totals[columns.weak[finer]])
+    bound = wilson_lower(columns.size[finer], columns.of[finer])
     found: list[int] = finer[np.argsort(-bound, kind="stable")][:most].tolist()
     return found
 
@@ -133,8 +133,8 @@ def _picture(entry: Candidate, drawn: bytes | MediaError) -> Picture:
 def _confidence_and_choice(
     data: ReportData, predictions: Path, shown: Shown
 ) -> tuple[np.ndarray, dict[int, list[Candidate]]]:
-    space = data.chosen_space.space
-    total, count = np.zeros(len(space)), np.zeros(len(space), dtype=np.int64)
+    space, classes = data.chosen_space.space, data.chosen_space.num_classes
+    total, count = np.zeros(classes), np.zeros(classes, dtype=np.int64)
     best: defaultdict[int, list[Candidate]] = defaultdict(list)
     # The two streams are of the same rows in the same order, but not cut at the same places.
     batches = iter_batches(predictions, ["top_probs"])
@@ -143,16 +143,17 @@ def _confidence_and_choice(
         probability, probabilities = np.split(probabilities, [len(pairs.weak)])
         ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
         confidence = np.nan_to_num(probability) if space.needs_confidence else None
-        labels = space.assign(pairs.weak, pairs.teacher, ids, confidence)
-        known = (labels >= 0) & ~np.isnan(probability)
-        np.add.at(total, labels[known], probability[known])
-        np.add.at(count, labels[known], 1)
-        for position in np.flatnonzero(np.isin(labels, list(shown.labels))).tolist():
-            doubt = float(-np.nan_to_num(probability[position], nan=-np.inf))
-            best[int(labels[position])].append(Candidate(doubt, pairs.sample_ids[position].as_py()))
+        assigned = space.assign(pairs.weak, pairs.teacher, ids, confidence)
+        for labels in output_labels(space, assigned).T:
+            known = (labels >= 0) & ~np.isnan(probability)
+            np.add.at(total, labels[known], probability[known])
+            np.add.at(count, labels[known], 1)
+            for position in np.flatnonzero(np.isin(labels, list(shown.labels))).tolist():
+                doubt = float(-np.nan_to_num(probability[position], nan=-np.inf))
+                best[int(labels[position])].append(Candidate(doubt, pairs.sample_ids[position].as_py()))
         for label, candidates in best.items():
             best[label] = sorted(candidates)[: shown.pictures]
-    mean = np.divide(total, count, out=np.full(len(space), np.nan), where=count > 0)
+    mean = np.divide(total, count, out=np.full(classes, np.nan), where=count > 0)
     return mean, best
 
 

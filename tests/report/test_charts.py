@@ -165,6 +165,24 @@ def test_the_figure_of_the_paper_has_the_matrix_and_every_space_of_cells(data):
     ]  # fmt: skip
 
 
+def test_only_spaces_whose_cells_have_one_class_are_drawn(refined):
+    data = collect(refined, pictures=0)
+    titles = [panel["title"] for panel in label_spaces_chart(data).to_dict()["concat"]]
+    classes = data.space("confident").num_classes
+    assert titles[6:] == [f"confident: {classes} classes (sure samples)", titles[-1]]
+    assert titles[-1].startswith("top-k: ")
+    for name in ("two heads", "matched control"):
+        with pytest.raises(ConfigError, match=f"'{name}' draws .*, or has two .*: choose of weak-only, "):
+            label_space_chart(data, data.space(name))
+
+
+def test_sizes_of_two_heads_are_those_of_their_classes(refined):
+    data = collect(refined, pictures=0)
+    rows = [row["samples"] for row in values(class_sizes_chart(data)) if row.get("strategy") == "two heads"]
+    counts = data.confusion.counts.toarray()
+    assert rows == sorted([*counts.sum(axis=1).tolist(), *counts.sum(axis=0).tolist()], reverse=True)
+
+
 def test_a_space_of_no_samples_is_drawn(tmp_path):
     data = from_confusion(ConfusionMatrix(["a", "b", "c"]))
     assert save_charts(data, tmp_path)

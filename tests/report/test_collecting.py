@@ -11,15 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sublabel.errors import ArtifactError, ConfigError, SublabelError
+from sublabel.errors import ArtifactError, ConfigError, SublabelError, TableError
 from sublabel.explain.listing import read_listing
-from sublabel.labels import ConfusionMatrix, RawSPL, TeacherOnly
+from sublabel.labels import ConfusionMatrix, MatchedControl, RawSPL, TeacherOnly
 from sublabel.media import decode_manifest
 from sublabel.report import collect, from_confusion
 from sublabel.report.examples import wilson_lower
-from sublabel.tables import open_manifest
+from sublabel.study.study import slug
+from sublabel.tables import open_manifest, read_relabeled
 from sublabel_image import ImageDomain
-from tests.report.conftest import REASON, SAMPLES, draw_labels, sample_id, write_explanations
+from tests.report.conftest import NAMES, REASON, SAMPLES, draw_labels, sample_id, write_explanations
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,20 @@ def read_rows():
     ]
 
 
+def write_json(path, change):
+    """Change what a JSON file holds."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def test_sizes_and_shares_of_classes_are_those_counted_by_hand(data):
     cells = Counter((weak, teacher) for _, weak, teacher, _ in read_rows())
     rows = Counter(weak for _, weak, _, _ in read_rows())
     space = data.chosen_space.space
     assert data.chosen == "raw SPL"
     for label, kind in enumerate(space.kinds):
-        weak, teacher = int(data.classes.weak[label]), int(data.classes.teacher[label])
+        weak, teacher = int(data.classes.weak[label]), int(data.chosen_space.space.classes.teacher[label])
         if kind == "other":
             continue
         assert data.classes.size[label] == cells[weak, teacher]
@@ -51,16 +59,89 @@ def test_sizes_and_shares_of_classes_are_those_counted_by_hand(data):
     assert data.classes.size.sum() == len(read_rows())
 
 
+def test_sizes_and_drops_are_those_that_the_study_assigned(refined):
+    data = collect(refined, pictures=0)
+    pairs = {sample_id(number): (weak, teacher) for number, weak, teacher, _ in read_rows()}
+    for entry in data.spaces:
+        table = read_relabeled(refined / "seed0" / slug(entry.name) / "relabeled.parquet")
+        labels = dict(zip(table.sample_ids.to_pylist(), table.labels.tolist(), strict=True))
+        kept = {own: labels[own] for own in pairs if labels[own] >= 0}
+        if entry.space.two_heads:
+            expected = Counter(output for w, t in pairs.values() for output in (w, len(NAMES) + t))
+        else:
+            expected = Counter(kept.values())
+        assert entry.outcome.size.tolist() == [expected[label] for label in range(entry.num_classes)]
+        assert len(entry.names) == len(entry.kinds) == len(entry.weak) == entry.num_classes
+        assert entry.outcome.agreed == sum(pairs[own][0] == pairs[own][1] for own in kept)
+        assert entry.outcome.agreed + entry.outcome.disagreed == len(kept)
+        dropped = Counter(pairs[own][0] for own in pairs.keys() - kept.keys())
+        assert entry.outcome.dropped.tolist() == [dropped[row] for row in range(len(NAMES))]
+    confident = data.space("confident")
+    unsure = confident.space.classes.is_kind("unsure")
+    assert confident.outcome.size[unsure].all()
+    assert (confident.outcome.size == confident.space.sizes).all()
+    control = data.space("matched control")
+    assert (control.outcome.size != control.space.sizes).any()
+
+
+def test_a_table_of_other_samples_than_the_predictions_is_refused(refined, tmp_path):
+    copied = shutil.copytree(refined, tmp_path / "copied")
+    path = copied / "seed0" / "raw_spl" / "relabeled.parquet"
+    table = pq.read_table(path)
+    for other in (table.slice(1), table.slice(0, 200), pa.concat_tables([table, table.slice(0, 1)])):
+        pq.write_table(other, path)
+        with pytest.raises(TableError, match=r"raw_spl.*does not hold the samples of .*run the study again"):
+            collect(copied, pictures=0)
+    # Cut at other places, they are the same.
+    pq.write_table(table, path, row_group_size=7)
+    assert (
+        collect(copied, pictures=0).classes.size.tolist()
+        == np.bincount(table["label"].to_numpy()[table["label"].to_numpy() >= 0]).tolist()
+    )
+
+
+def test_counts_alone_give_a_control_the_sizes_that_are_expected():
+    confusion = ConfusionMatrix.from_labels([0, 0, 0, 1], [0, 1, 1, 1], weak_vocabulary=2)
+    control = from_confusion(confusion, {"control": MatchedControl(), "raw": RawSPL()}).space("control")
+    assert control.outcome.size.tolist() == [1, 2, 1]
+    assert (control.outcome.agreed, control.outcome.disagreed) == (2, 2)
+
+
+def test_a_study_of_two_heads_shows_the_classes_of_both(refined):
+    data = collect(refined, strategy="two heads")
+    rows = Counter(weak for _, weak, _, _ in read_rows())
+    columns = Counter(teacher for _, _, teacher, _ in read_rows())
+    assert data.chosen_space.names[0] == f"weak: {NAMES[0]}"
+    assert data.chosen_space.names[-1] == f"teacher: {NAMES[-1]}"
+    assert data.classes.size.tolist() == [*(rows[w] for w in range(6)), *(columns[t] for t in range(6))]
+    assert data.classes.share[:6].tolist() == [1.0] * 6
+    assert data.classes.share[6] == pytest.approx(columns[0] / len(read_rows()))
+    own = [p for _, _, teacher, p in read_rows() if teacher == 0]
+    assert data.confidence[6] == pytest.approx(np.mean(own), abs=1e-6)
+    assert all(len(example.pictures) == 3 for example in data.examples)
+
+
+def test_a_study_of_nothing_but_two_heads_has_a_report(refined, tmp_path):
+    copied = shutil.copytree(refined, tmp_path / "copied")
+    write_json(copied / "study.json", keep_two_heads)
+    assert collect(copied, pictures=0).chosen == "two heads"
+
+
+def keep_two_heads(record):
+    strategies = record["options"]["strategies"]
+    record["options"]["strategies"] = {"two heads": strategies["two heads"]}
+
+
 def test_confidence_of_a_class_is_the_mean_of_its_samples(data):
     label = int(np.argmax(data.classes.size))
-    own = (int(data.classes.weak[label]), int(data.classes.teacher[label]))
+    own = (int(data.classes.weak[label]), int(data.chosen_space.space.classes.teacher[label]))
     expected = np.mean([p for _, weak, teacher, p in read_rows() if (weak, teacher) == own])
     assert data.confidence[label] == pytest.approx(expected, abs=1e-6)
 
 
 def test_examples_are_the_samples_the_teacher_is_surest_of(data):
     example = next(entry for entry in data.examples if entry.group == "most confused")
-    own = (int(data.classes.weak[example.label]), int(data.classes.teacher[example.label]))
+    own = (int(data.classes.weak[example.label]), int(data.chosen_space.space.classes.teacher[example.label]))
     surest = sorted((-p, number) for number, weak, teacher, p in read_rows() if (weak, teacher) == own)[:3]
     assert [picture.sample_id for picture in example.pictures] == [sample_id(number) for _, number in surest]
 
@@ -103,13 +184,6 @@ def test_a_sample_whose_media_are_gone_says_so_and_has_no_picture(study, tmp_pat
 @pytest.fixture
 def copied(study, tmp_path):
     return shutil.copytree(study, tmp_path / "copied")
-
-
-def write_json(path, change):
-    """Change what a JSON file holds."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_media_that_the_study_decoded_are_shown_where_their_files_are_gone(copied):
