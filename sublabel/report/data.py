@@ -86,7 +86,7 @@ class ClassColumns:
 
     size: np.ndarray
     """int64 (K,), samples."""
-    of: np.ndarray
+    out_of: np.ndarray
     """int64 (K,), the samples of its weak class, or all samples where it is not of one row."""
     weak: np.ndarray
     """int64 (K,), its weak class, -1 where it is not of one row."""
@@ -102,8 +102,8 @@ class ClassColumns:
 
     @property
     def share(self) -> np.ndarray:
-        """float64 (K,), `size` of `of`, 0–1."""
-        share: np.ndarray = self.size / np.maximum(1, self.of)
+        """float64 (K,), `size` of `out_of`, 0–1."""
+        share: np.ndarray = self.size / np.maximum(1, self.out_of)
         return share
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from sublabel._outputs import output_labels
 from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.evaluation import wilson_interval
 from sublabel.explain.folder import StudyFolder, find_rows
 from sublabel.explain.listing import read_listing
 from sublabel.report.data import ExplainedExample, Picture, ReportData
@@ -31,8 +32,6 @@ EXPLAINED_WIDTH = 1000
 """Pixels of a picture with Grad-CAM, at most."""
 MOST_EXPLAINED = 24
 JPEG_QUALITY = 80
-# Two-sided 95%.
-NORMAL_QUANTILE = 1.96
 
 
 class Shown(NamedTuple):
@@ -75,24 +74,9 @@ def most_confused(data: ReportData, most: int) -> list[int]:
     )
     if not len(finer):
         return []
-    bound = wilson_lower(columns.size[finer], columns.of[finer])
+    bound, _ = wilson_interval(columns.size[finer], columns.out_of[finer])
     found: list[int] = finer[np.argsort(-bound, kind="stable")][:most].tolist()
     return found
-
-
-def wilson_lower(successes: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    """The lower end of Wilson's 95% interval of a share, float64 (N,).
-
-    Example:
-        >>> wilson_lower(np.array([1, 50]), np.array([1, 100])).round(2)
-        array([0.21, 0.4 ])
-    """
-    squared = NORMAL_QUANTILE**2
-    share = successes / trials
-    centre = share + squared / (2 * trials)
-    margin = NORMAL_QUANTILE * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2))
-    lower: np.ndarray = (centre - margin) / (1 + squared / trials)
-    return lower
 
 
 def confidence_and_examples(

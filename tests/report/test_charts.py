@@ -75,10 +75,13 @@ def test_intervals_over_seeds_are_students(data):
     assert (row["low"], row["high"]) == pytest.approx((100 * low, 100 * high))
 
 
-def test_one_seed_has_the_interval_of_one_test():
-    runs = (RunMetrics(row="weak-only", seed=0, top1=0.8, top5=0.9),)
+@pytest.mark.parametrize("top1", [0.0, 0.8, 1.0])
+def test_one_seed_has_the_interval_of_one_test_also_where_all_or_none_are_right(top1):
+    runs = (RunMetrics(row="weak-only", seed=0, top1=top1, top5=top1),)
     [row, _] = values(results_chart(Comparison(runs=runs, baseline="weak-only", test_samples=400)))
-    assert (row["low"], row["high"]) == pytest.approx((80 - 1.96 * 2, 80 + 1.96 * 2), abs=0.01)
+    expected = stats.binomtest(int(400 * top1), 400).proportion_ci(0.95, "wilson")
+    assert (row["low"], row["high"]) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-3)
+    assert row["high"] - row["low"] > 0.5
 
 
 def test_a_study_without_a_curve_has_no_curve_chart():

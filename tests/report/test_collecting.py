@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from sublabel.errors import ArtifactError, ConfigError, SublabelError, TableError
+from sublabel.evaluation import wilson_interval
 from sublabel.explain.listing import read_listing
 from sublabel.labels import ConfusionMatrix, MatchedControl, RawSPL, TeacherOnly
 from sublabel.media import decode_manifest
 from sublabel.report import collect, from_confusion
-from sublabel.report.examples import wilson_lower
 from sublabel.study.study import slug
 from sublabel.tables import open_manifest, read_relabeled
 from sublabel_image import ImageDomain
@@ -158,9 +158,9 @@ def test_most_confused_are_disagreed_classes_by_a_cautious_share(data):
     shown = [entry.label for entry in data.examples if entry.group == "most confused"]
     kinds, rows = data.chosen_space.space.kinds, Counter(weak for _, weak, _, _ in read_rows())
     bounds = {
-        label: wilson_lower(
+        label: wilson_interval(
             np.array([data.classes.size[label]]), np.array([rows[int(data.classes.weak[label])]])
-        )[0]
+        )[0][0]
         for label, kind in enumerate(kinds)
         if kind == "disagreed"
     }
