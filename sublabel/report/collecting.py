@@ -67,11 +67,13 @@ def collect(
     Raises:
         ArtifactError: What the study says of itself is damaged, or there are no explanations in the folder
             that was given.
-        ConfigError: There is neither a study nor a prediction, no such strategy or seed, or the manifest that
-            was given is another one's.
+        ConfigError: There is neither a study nor a prediction, no such strategy or seed, the manifest that
+            was given is another one's, or `pictures` is below 0.
         TableError: A table of the run is damaged.
     """
     path = Path(path)
+    if pictures < 0:
+        raise ConfigError(f"pictures is {pictures}; expected examples a class, 0 for none")
     if (path / STUDY_FILE).exists():
         data = _collect_study(StudyFolder.open(path), strategy, seed, manifest, pictures)
     else:

@@ -66,7 +66,11 @@ def confusion_chart(confusion: ConfusionMatrix, alignment: AlignmentLike = None)
                 scale=alt.Scale(domain=weak),
                 axis=alt.Axis(labels=named, ticks=named),
             ),
-            color=alt.Color("samples:Q", scale=alt.Scale(type="symlog", range=list(theme.RAMP[1:]))),
+            color=alt.Color(
+                "samples:Q",
+                scale=alt.Scale(type="symlog", range=list(theme.RAMP[1:])),
+                legend=alt.Legend(**theme.count_ticks(int(np.ptp(summed[summed > 0])) if values else 0)),
+            ),
             tooltip=[
                 "weak:N",
                 "teacher:N",
@@ -110,8 +114,8 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
         )
     panel = panel_cells(data, strategy)
     # Short names keep several matrices side by side readable; the whole one is in the tooltip.
-    axis = alt.Axis(ticks=False, domain=False, labelLimit=90, labelAngle=-60)
-    side = alt.Axis(ticks=False, domain=False, labelLimit=90)
+    axis = theme.names_axis(ticks=False, domain=False, labelAngle=-60)
+    side = theme.names_axis(ticks=False, domain=False)
     base = theme.chart_of(panel.values).encode(
         x=alt.X(
             "teacher:N",
@@ -266,7 +270,11 @@ def samples_chart(data: ReportData) -> Any:
         theme.chart_of(values)
         .mark_bar(stroke="white", strokeWidth=0.5)
         .encode(
-            x=alt.X("samples:Q", title="weak samples", axis=alt.Axis(format=",d", tickCount=5)),
+            x=alt.X(
+                "samples:Q",
+                title="weak samples",
+                axis=alt.Axis(**theme.count_ticks(data.confusion.total)),
+            ),
             y=alt.Y("strategy:N", sort=names, title=None),
             color=alt.Color(
                 "what:N",
@@ -298,8 +306,9 @@ def statuses_chart(statuses: Mapping[str, int]) -> Any | None:
     values = [{"reason": reason, "samples": -count} for count, reason in failed]
     if not values:
         return None
+    most = -failed[0][0]
     base = theme.chart_of(values).encode(
-        x=alt.X("samples:Q", title="samples", axis=alt.Axis(format=",d", tickCount=5)),
+        x=alt.X("samples:Q", title="samples", axis=alt.Axis(**theme.count_ticks(most))),
         y=alt.Y("reason:N", sort=[reason for _, reason in failed], title=None, axis=alt.Axis(labelLimit=320)),
         tooltip=["reason:N", alt.Tooltip("samples:Q", format=",")],
     )

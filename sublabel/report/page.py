@@ -110,6 +110,7 @@ def render(data: ReportData) -> str:
         data=data,
         charts=columns,
         options=json.dumps(data.options, indent=1, ensure_ascii=False) if data.options else "",
+        shares=_shares_of(data),
         agreed=int(data.cells.count[data.cells.agreed].sum()),
         losses=list(losses(data)),
         explained=[(title, list(members)) for title, members in groupby(data.explained, key=_group)],
@@ -124,6 +125,12 @@ def render(data: ReportData) -> str:
         block=Markup(_packed(block)),
         vega=Markup(_vega()),
     )
+
+
+def _shares_of(data: ReportData) -> str:
+    """What the shares of the classes are of: the class's `row`, `all` samples, or `either`."""
+    in_row = data.classes.weak >= 0
+    return "row" if in_row.all() else "either" if in_row.any() else "all"
 
 
 def _group(example: ExplainedExample) -> str:
@@ -199,6 +206,7 @@ def _classes(data: ReportData) -> dict[str, Any]:
             None if confidence[label] is None or np.isnan(confidence[label]) else round(confidence[label], 3)
             for label in largest.tolist()
         ],
+        "sharesOf": _shares_of(data),
         "hasConfidence": data.confidence is not None,
     }
 

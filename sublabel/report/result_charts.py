@@ -104,7 +104,7 @@ def curve_chart(comparison: Comparison) -> Any | None:
         y=y,
         shape=alt.Shape(
             "pre-training:N",
-            scale=alt.Scale(domain=list(kept), range=list(theme.SHAPES[: len(kept)])),
+            scale=alt.Scale(domain=list(kept), range=theme.shapes(len(kept))),
             title=None,
             legend=alt.Legend(orient="top", symbolOpacity=1),
         ),

@@ -370,7 +370,9 @@ def test_the_command_explains_clips_with_strips_and_animations(video_study, tmp_
     panels = len(first["panels"])
     assert Image.open(tmp_path / "00-00.png").size == (8 * 160 + 7 * 4, (panels + 1) * 160 + panels * 4)
     assert Image.open(tmp_path / "00-00.webp").size == ((panels + 1) * 160 + panels * 4, 160)
-    assert "<video" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "video" in page.tags
+    assert page.sources == [file for entry in stored for file in entry["files"]]
 
 
 def test_a_model_of_the_curve_has_its_own_pairs(video_study, tmp_path):

@@ -19,6 +19,7 @@ from sublabel.report import (
     label_spaces_chart,
     results_chart,
     samples_chart,
+    save_chart,
     save_charts,
     statuses_chart,
     theme,
@@ -92,6 +93,34 @@ def test_a_study_without_a_curve_has_no_curve_chart():
 def test_the_curve_ends_with_all_clips():
     rows = values(curve_chart(comparison(("weak-only", "raw SPL"))))
     assert [row["clips per video"] for row in rows if row["pre-training"] == "raw SPL"] == ["1", "3", "all"]
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 7])
+def test_axes_of_few_samples_count_in_whole_numbers(samples, tmp_path):
+    labels = np.arange(samples)
+    confusion = ConfusionMatrix.from_labels(labels, labels // 2 * 2, weak_vocabulary=samples)
+    failures, kept = statuses_chart({"ok": 5, "missing": samples}), samples_chart(from_confusion(confusion))
+    for chart, beside_bars in ((failures, 1), (kept, 0)):
+        save_chart(chart, tmp_path / "few.svg")
+        numbers = re.findall(r">([\d.]+)</text>", (tmp_path / "few.svg").read_text(encoding="utf-8"))
+        ticks = numbers[: len(numbers) - beside_bars]
+        assert ticks[:2] == ["0", "1"]
+        assert len(ticks) == len({*ticks})
+
+
+def test_names_that_begin_alike_can_be_told_apart_beside_a_panel(tmp_path):
+    names = [f"class number {number}" for number in range(3)]
+    data = from_confusion(ConfusionMatrix.from_labels([0, 1, 2], [0, 1, 2], weak_vocabulary=names))
+    save_chart(label_space_chart(data, None), tmp_path / "panel.svg")
+    drawn = re.findall(r">(class …[^<]*)</text>", (tmp_path / "panel.svg").read_text(encoding="utf-8"))
+    assert {name[-1] for name in drawn} == {"0", "1", "2"}
+
+
+def test_many_strategies_have_colours_and_marks_of_their_own():
+    names = [f"strategy {number}" for number in range(len(theme.PALETTE))]
+    assert len({*theme.row_colours(names).range}) == len(names) == 16
+    marks = [*zip(2 * theme.PALETTE, theme.shapes(2 * len(names)), strict=True)]
+    assert len({*marks}) == len(marks)
 
 
 def test_nothing_that_failed_makes_no_chart():

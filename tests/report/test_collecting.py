@@ -291,6 +291,7 @@ def test_the_chosen_strategy_is_raw_spl_unless_another_is_asked_for(study):
     ("change", "said"),
     [
         ({"strategy": "raw spl"}, "no strategy 'raw spl' in this report: it has weak-only"),
+        ({"pictures": -1}, "pictures is -1; expected examples a class, 0 for none"),
         ({"seed": 4}, "no predictions of seed 4 .*it has seed0"),
         ({"manifest": "nowhere.parquet"}, "no file or folder nowhere.parquet"),
     ],
