@@ -114,8 +114,8 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
         )
     panel = panel_cells(data, strategy)
     # Short names keep several matrices side by side readable; the whole one is in the tooltip.
-    axis = theme.names_axis(ticks=False, domain=False, labelAngle=-60)
-    side = theme.names_axis(ticks=False, domain=False)
+    axis = theme.names_axis(panel.teacher, ticks=False, domain=False, labelAngle=-60)
+    side = theme.names_axis(panel.weak, ticks=False, domain=False)
     base = theme.chart_of(panel.values).encode(
         x=alt.X(
             "teacher:N",

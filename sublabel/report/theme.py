@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -18,7 +19,7 @@ DISAGREED = "#D55E00"
 DROPPED = "#9aa3ad"
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "stroke")
 RAMP = ("#eef3f8", "#c6dbef", "#8dbbdb", "#4a90c2", "#1f66a3", "#08306b")
-LABEL_LETTERS, LABEL_PIXELS = 13, 100
+LABEL_LETTERS, LABEL_PIXELS = 14, 104
 """Of a name beside a small matrix, at most."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
@@ -83,10 +84,26 @@ def count_ticks(span: int) -> dict[str, Any]:
     return {"format": ",d", "tickCount": max(1, min(5, span))}
 
 
-def names_axis(**more: Any) -> alt.Axis:
-    """An axis of names with little room: long ones are cut in the middle, as they often begin alike."""
-    start, end = LABEL_LETTERS // 2, LABEL_LETTERS - LABEL_LETTERS // 2 - 1
-    cut = f"slice(datum.label, 0, {start}) + '…' + slice(datum.label, -{end})"
+def names_axis(names: Sequence[str], **more: Any) -> alt.Axis:
+    """An axis of names with little room: long ones are cut where most of them can still be told apart.
+
+    Args:
+        names: All that stand there.
+        more: Further options of the axis.
+    """
+
+    def distinct(end: int) -> int:
+        start = LABEL_LETTERS - 1 - end
+        return len(
+            {
+                name if len(name) <= LABEL_LETTERS else (name[:start], name[len(name) - end :])
+                for name in names
+            }
+        )
+
+    end = max((0, LABEL_LETTERS // 2, LABEL_LETTERS - 1), key=distinct)
+    start = LABEL_LETTERS - 1 - end
+    cut = f"slice(datum.label, 0, {start}) + '…' + slice(datum.label, length(datum.label) - {end})"
     shown = f"length(datum.label) > {LABEL_LETTERS} ? {cut} : datum.label"
     return alt.Axis(labelExpr=shown, labelLimit=LABEL_PIXELS, **more)
 

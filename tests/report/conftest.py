@@ -159,7 +159,7 @@ def study(tmp_path_factory):
 def refined(study, tmp_path_factory):
     """The same with strategies whose cells do not decide the class."""
     out = shutil.copytree(study, tmp_path_factory.mktemp("refined") / "run")
-    more = {"confident": ConfidentSPL(), "top-k": TopKSPL(k=1), "two heads": TwoHead()}
+    more = {"confident": ConfidentSPL(thresholds=0.9), "top-k": TopKSPL(k=1), "two heads": TwoHead()}
     for name, strategy in more.items():
         relabel_table(
             out / "seed0" / "predictions", out / "seed0" / slug(name) / "relabeled.parquet", strategy

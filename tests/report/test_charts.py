@@ -108,12 +108,20 @@ def test_axes_of_few_samples_count_in_whole_numbers(samples, tmp_path):
         assert len(ticks) == len({*ticks})
 
 
-def test_names_that_begin_alike_can_be_told_apart_beside_a_panel(tmp_path):
-    names = [f"class number {number}" for number in range(3)]
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"class number {number:2}" for number in range(3)],
+        ["orbit clockwise again", "orbit counter-clockwise again", "rotate clockwise"],
+        [f"{number} of the many classes" for number in range(3)],
+    ],
+)
+def test_names_that_begin_or_end_alike_can_be_told_apart_beside_a_panel(names, tmp_path):
     data = from_confusion(ConfusionMatrix.from_labels([0, 1, 2], [0, 1, 2], weak_vocabulary=names))
     save_chart(label_space_chart(data, None), tmp_path / "panel.svg")
-    drawn = re.findall(r">(class …[^<]*)</text>", (tmp_path / "panel.svg").read_text(encoding="utf-8"))
-    assert {name[-1] for name in drawn} == {"0", "1", "2"}
+    drawn = re.findall(r">([^<]*…[^<]*)</text>", (tmp_path / "panel.svg").read_text(encoding="utf-8"))
+    assert len(drawn) == 6
+    assert len({*drawn}) == 3
 
 
 def test_many_strategies_have_colours_and_marks_of_their_own():
@@ -162,6 +170,13 @@ def test_only_cells_with_samples_are_marked_as_dropped(data):
         (False, False),
     }
     assert not any(row["dropped"] for row in rows if row["weak"] == row["teacher"])
+
+
+def test_a_cell_without_sure_samples_is_not_marked_as_dropped(refined):
+    data = collect(refined, pictures=0)
+    rows = values(label_space_chart(data, data.space("confident")))
+    assert any(row["class"] == "none" and row["samples"] for row in rows)
+    assert not any(row["dropped"] for row in rows)
 
 
 def test_kept_and_dropped_add_up_to_all_samples(data):

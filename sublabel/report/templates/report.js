@@ -266,14 +266,20 @@
       }));
     }
 
-    /* Cut in the middle: long names often begin alike. */
-    function fitted(pen, text, room) {
+    function fitted(pen, text, room, shareOfEnd) {
       const letters = [...text];
       let shown = text;
       for (let kept = letters.length - 1; kept > 1 && pen.measureText(shown).width > room; kept--) {
-        shown = `${letters.slice(0, Math.ceil(kept / 2)).join("")}…${letters.slice(letters.length - Math.floor(kept / 2)).join("")}`;
+        const end = Math.floor(shareOfEnd * kept);
+        shown = `${letters.slice(0, kept - end).join("")}…${letters.slice(letters.length - end).join("")}`;
       }
       return shown;
+    }
+
+    /* Cut at the end, in the middle or at the start: where most names can still be told apart. */
+    function allFitted(pen, names, room) {
+      const cuts = [0, 0.5, 1].map((shareOfEnd) => names.map((name) => fitted(pen, name, room, shareOfEnd)));
+      return cuts.reduce((best, cut) => (new Set(cut).size > new Set(best).size ? cut : best));
     }
 
     function drawNames(pen, place) {
@@ -292,13 +298,15 @@
         return;
       }
       pen.textAlign = "right";
-      view.rows.forEach((row, y) => pen.fillText(fitted(pen, matrix.weak[row], place.left - 6), place.left - 5, place.top + (y + 0.5) * place.rowHeight));
+      const weak = allFitted(pen, view.rows.map((row) => matrix.weak[row]), place.left - 6);
+      const teacher = allFitted(pen, view.columns.map((column) => matrix.teacher[column]), (place.top - 8) / Math.sin(Math.PI / 3));
+      weak.forEach((name, y) => pen.fillText(name, place.left - 5, place.top + (y + 0.5) * place.rowHeight));
       pen.textAlign = "left";
-      view.columns.forEach((column, x) => {
+      teacher.forEach((name, x) => {
         pen.save();
         pen.translate(place.left + (x + 0.5) * place.cell, place.top - 5);
         pen.rotate(-Math.PI / 3);
-        pen.fillText(fitted(pen, matrix.teacher[column], (place.top - 8) / Math.sin(Math.PI / 3)), 0, 0);
+        pen.fillText(name, 0, 0);
         pen.restore();
       });
     }
