@@ -105,8 +105,9 @@ def feature_layer(backbone: nn.Module, inputs: Tensor) -> nn.Module:
     """Find the last layer before pooling by looking at one forward pass.
 
     That is the last one whose output has 4 × 4 places or more, the inside of blocks that shrink it further
-    left out; where none has, the last one with several places. Where these are the tokens of a transformer,
-    it is the norm before the last attention instead, as is usual for Grad-CAM there.
+    left out, but not that of chains of blocks (`nn.Sequential`); where none has, the last one with several
+    places. Where these are the tokens of a transformer, it is the norm before the last attention instead, as
+    is usual for Grad-CAM there.
 
     Args:
         backbone: Any network.
@@ -153,8 +154,12 @@ def feature_layer(backbone: nn.Module, inputs: Tensor) -> nn.Module:
 def _last_with_places(seen: Sequence[_Seen]) -> _Seen | None:
     several = [layer for layer in seen if layer.places]
     enough = [layer for layer in several if layer.places >= FEWEST_PLACES]
-    # Within such a block there are layers that a residual connection leads past.
-    shrinking = tuple(f"{layer.name}." for layer in seen if layer.name and layer.places < FEWEST_PLACES)
+    # Within such a block there are layers that a residual connection leads past; past those of a chain none.
+    shrinking = tuple(
+        f"{layer.name}."
+        for layer in seen
+        if layer.name and layer.places < FEWEST_PLACES and not isinstance(layer.module, nn.Sequential)
+    )
     whole = [layer for layer in enough if not layer.name.startswith(shrinking)]
     return next((layers[-1] for layers in (whole, enough, several) if layers), None)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from sublabel.errors import ConfigError
+
+# Two-sided 95%.
+NORMAL_QUANTILE = 1.96
 
 
 class PairedDifference(NamedTuple):
@@ -49,3 +52,28 @@ def paired_difference(
     mean = float(differences.mean())
     margin = float(stats.t.ppf((1 + confidence) / 2, len(differences) - 1) * stats.sem(differences))
     return PairedDifference(mean, mean - margin, mean + margin)
+
+
+def wilson_interval(successes: Any, trials: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's 95% interval of a share, which has a width also where nothing or everything succeeded.
+
+    Args:
+        successes: Numbers (N,) or one, not above the trials.
+        trials: Numbers (N,) or one, above 0.
+
+    Returns:
+        Lower and upper ends, float64 (N,), 0–1.
+
+    source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927.
+
+    Example:
+        >>> low, high = wilson_interval([1, 50], [1, 100])
+        >>> low.round(2), high.round(2)
+        (array([0.21, 0.4 ]), array([1. , 0.6]))
+    """
+    trials = np.asarray(trials, dtype=np.float64)
+    share, squared = np.asarray(successes) / trials, NORMAL_QUANTILE**2
+    centre = share + squared / (2 * trials)
+    margin = NORMAL_QUANTILE * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2))
+    low, high = ((centre + side * margin) / (1 + squared / trials) for side in (-1, 1))
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)

@@ -120,6 +120,10 @@ def _figure(entry: Explanation) -> str:
     for file in entry.files[1:]:
         if file.endswith(".mp4"):
             media += f'<video src="{file}" controls loop muted autoplay playsinline></video>'
+        else:
+            media += (
+                f'<p class="quiet"><a href="{file}">The same as {file.rpartition(".")[2].upper()}</a></p>'
+            )
     unreadable = sum(entry.unreadable.values())
     missing = f", {unreadable:,} that were looked at could not be read" if unreadable else ""
     return (

@@ -1,50 +1,22 @@
-"""Models of a study and the label pairs of its weak samples, as they lie on disk."""
+"""Models of a study, and the classes that their strategies gave its weak samples."""
 
 from __future__ import annotations
 
-import json
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from sublabel.domain import Domain, load_domain
+from sublabel._outputs import output_labels
+from sublabel.domain import Domain
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.labels import LabelSpace, Vocabulary
-from sublabel.tables import Manifest, iter_pairs, open_manifest, read_predictions_metadata, read_relabeled
+from sublabel.explain.folder import StudyFolder, WeakSamples
+from sublabel.labels import LabelSpace
+from sublabel.tables import read_relabeled
 from sublabel.training import Classifier, ModelCard, load_model, read_card
-
-STUDY_FILE = "study.json"
-# What the recipes call it; studies of version 0.1.0 do not say where it is.
-MANIFEST_NAMES = ("clips.parquet", "manifest.parquet")
-
-
-class WeakSamples(NamedTuple):
-    """The pairs that a teacher's pass left."""
-
-    sample_ids: np.ndarray
-    """str (N,)."""
-    weak: np.ndarray
-    """int64 (N,), -1 where there is none."""
-    teacher: np.ndarray
-    """int64 (N,), likewise."""
-    weak_vocabulary: Vocabulary
-    teacher_vocabulary: Vocabulary
-
-    @classmethod
-    def read(cls, predictions: Path) -> WeakSamples:
-        """Read predictions: a file, or a folder of shards."""
-        metadata = read_predictions_metadata(predictions)
-        pairs = list(iter_pairs(predictions))
-        ids = [np.array(chunk.sample_ids.to_pylist(), dtype=object) for chunk in pairs]
-        return cls(
-            np.concatenate([np.empty(0, dtype=object), *ids]),
-            np.concatenate([np.empty(0, dtype=np.int64), *(chunk.weak for chunk in pairs)]),
-            np.concatenate([np.empty(0, dtype=np.int64), *(chunk.teacher for chunk in pairs)]),
-            metadata.weak_vocabulary,
-            metadata.teacher_vocabulary,
-        )
 
 
 @dataclass(frozen=True)
@@ -60,23 +32,60 @@ class StudyModel:
     assigned: dict[str, int]
     """`sample_id` → the class that the strategy gave the sample; empty without a space."""
 
+    @classmethod
+    def load(cls, study: StudyFolder, name: str, domain: Domain | None = None) -> StudyModel:
+        """Load a model by its folder within the study.
+
+        Raises:
+            ArtifactError: There is none, or its label space is another one's.
+        """
+        folder = study.path / name
+        if not (folder / "card.json").exists():
+            there = sorted(str(card.parent.relative_to(study.path)) for card in study.path.rglob("card.json"))
+            raise ArtifactError(f"{study.path} has no model {name!r}; there are {', '.join(there) or 'none'}")
+        domain = domain or study.domain(read_card(folder).domain)
+        classifier, card = load_model(folder, domain=domain)
+        if "label_space" not in card.fingerprints:
+            return cls(name, classifier, card, None, {})
+        table = folder.parent / "relabeled.parquet"
+        sample_ids, labels, space = read_relabeled(table)
+        if space.fingerprint != card.fingerprints["label_space"]:
+            raise ArtifactError(f"{table} has another label space than {folder} was trained on")
+        assigned = dict(zip(sample_ids.to_pylist(), labels.tolist(), strict=True))
+        return cls(name, classifier, card, space, assigned)
+
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the head's classes."""
+        """Names of the outputs; of a two-head model `weak: NAME` and `teacher: NAME`."""
         return self.card.classes
 
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The widths of the heads, whose outputs follow each other in `classes`."""
+        return (len(self.classes),) if self.space is None else self.space.heads
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Of each class for each input, float32 (B, K); those of a head sum to 1."""
+        logits = self.classifier(inputs).float().split(self.heads, 1)
+        return torch.cat([part.softmax(1) for part in logits], 1)
+
     def labels_of(self, samples: WeakSamples) -> np.ndarray:
-        """The class that the model's strategy gave each sample, int64 (N,); -1 where it was dropped."""
-        if self.space is not None:
-            self.space.check_vocabularies(samples.weak_vocabulary, samples.teacher_vocabulary)
-        return np.array(
+        """The classes that the model's strategy gave each sample, int64 (N, H); -1 where it was dropped.
+
+        There is one of each head: two of a two-head model.
+        """
+        labels = np.array(
             [self.assigned.get(sample_id, -1) for sample_id in samples.sample_ids], dtype=np.int64
         )
+        if self.space is None:
+            return labels[:, None]
+        self.space.check_vocabularies(samples.weak_vocabulary, samples.teacher_vocabulary)
+        return output_labels(self.space, labels)
 
     def classes_of(self, samples: WeakSamples, chosen: np.ndarray) -> np.ndarray:
-        """A class to explain for each chosen sample, int64 (M,).
+        """The classes to explain for each chosen sample, int64 (M, H).
 
-        That which the model's strategy gave it; without one, the class of the teacher's name or else of the
+        Those which the model's strategy gave it; without one, the class of the teacher's name or else of the
         weak label's.
 
         Raises:
@@ -85,12 +94,12 @@ class StudyModel:
         part = samples._replace(
             sample_ids=samples.sample_ids[chosen], weak=samples.weak[chosen], teacher=samples.teacher[chosen]
         )
-        labels = self.labels_of(part).copy()
-        for index in np.flatnonzero(labels < 0):
+        labels = self.labels_of(part)
+        for index in np.flatnonzero((labels < 0).any(axis=1)):
             pairs = ((part.teacher[index], part.teacher_vocabulary), (part.weak[index], part.weak_vocabulary))
             names = [vocabulary[int(label)] for label, vocabulary in pairs if label >= 0]
             known = [name for name in names if name in self.classes]
-            if not known:
+            if len(self.heads) > 1 or not known:
                 raise ConfigError(
                     f"{self.name} has no class for the sample {part.sample_ids[index]!r} "
                     f"({' × '.join(reversed(names)) or 'without labels'}): name one of its classes"
@@ -99,92 +108,29 @@ class StudyModel:
         return labels
 
     def named(self, name: str) -> int:
-        """The class of this name.
+        """The class of this name; of a two-head model also that of a teacher's class by its bare name.
 
         Raises:
             ConfigError: There is none.
         """
-        if name not in self.classes:
-            raise ConfigError(f"{self.name} has no class {name!r}; it has {len(self.classes)} others")
-        return self.classes.index(name)
+        is_other = len(self.heads) > 1 and name not in self.classes
+        if is_other and self.space is not None and name in self.space.teacher_vocabulary:
+            return self.heads[0] + self.space.teacher_vocabulary.index(name)
+        return position_of(name, self.classes, f"class of {self.name}")
 
 
-@dataclass(frozen=True)
-class StudyFolder:
-    """The folder of a study.
-
-    Args:
-        path: What `sublabel.study.Study` wrote.
+def position_of(name: str, names: Sequence[str], what: str) -> int:
+    """Where a name stands among others.
 
     Raises:
-        ArtifactError: It is no such folder.
+        ConfigError: It is not there; says what is meant, or what there is.
     """
-
-    path: Path
-    record: dict[str, Any]
-
-    @classmethod
-    def open(cls, path: str | Path) -> StudyFolder:
-        """Read `study.json`."""
-        path = Path(path)
-        try:
-            return cls(path, json.loads((path / STUDY_FILE).read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise ArtifactError(f"{path} holds no {STUDY_FILE}: give the folder of a study") from error
-        except ValueError as error:
-            raise ArtifactError(f"{path / STUDY_FILE} is damaged ({error})") from error
-
-    def domain(self, name: str) -> Domain:
-        """The domain with the study's options."""
-        return load_domain(name, self.record.get("same", {}).get("domain", {}))
-
-    def model(self, name: str, domain: Domain | None = None) -> StudyModel:
-        """Load a model by its folder within the study.
-
-        Raises:
-            ArtifactError: There is none, or its label space is another one's.
-        """
-        folder = self.path / name
-        if not (folder / "card.json").exists():
-            there = sorted(str(card.parent.relative_to(self.path)) for card in self.path.rglob("card.json"))
-            raise ArtifactError(f"{self.path} has no model {name!r}; there are {', '.join(there) or 'none'}")
-        domain = domain or self.domain(read_card(folder).domain)
-        classifier, card = load_model(folder, domain=domain)
-        if "label_space" not in card.fingerprints:
-            return StudyModel(name, classifier, card, None, {})
-        table = folder.parent / "relabeled.parquet"
-        sample_ids, labels, space = read_relabeled(table)
-        if space.fingerprint != card.fingerprints["label_space"]:
-            raise ArtifactError(f"{table} has another label space than {folder} was trained on")
-        assigned = dict(zip(sample_ids.to_pylist(), labels.tolist(), strict=True))
-        return StudyModel(name, classifier, card, space, assigned)
-
-    def samples(self, model: str) -> WeakSamples:
-        """The label pairs that a model's classes come from.
-
-        Raises:
-            ArtifactError: There are no predictions beside or above it.
-        """
-        folder = (self.path / model).resolve()
-        while folder != self.path.resolve() and folder != folder.parent:
-            folder = folder.parent
-            for predictions in (folder / "predictions.parquet", folder / "predictions"):
-                if predictions.exists():
-                    return WeakSamples.read(predictions)
-        raise ArtifactError(f"there are no predictions beside or above {model}: run the study's teacher")
-
-    def manifest(self, path: str | Path | None = None) -> Manifest:
-        """The study's manifest, or the one given.
-
-        Raises:
-            ConfigError: The study does not say where it is, or it is not there.
-        """
-        recorded = self.record.get("manifest")
-        places = [recorded] if recorded else list(MANIFEST_NAMES)
-        found = [place for name in places if (place := self.path / name).exists()]
-        if path is None and not found:
-            raise ConfigError(
-                f"the manifest of the study {self.path} is not there ({', '.join(map(str, places))}): say "
-                "where it is with --manifest"
-            )
-        return open_manifest(found[0] if path is None else path)
+    if name in names:
+        return names.index(name)
+    similar = difflib.get_close_matches(name, names, n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, similar))}?"
+        if similar
+        else f"there are {len(names)}, such as {', '.join(map(repr, names[:3]))}"
+    )
+    raise ConfigError(f"{name!r} is no {what}; {hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -11,7 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from sublabel.errors import ConfigError
-from sublabel.explain.models import StudyModel, WeakSamples
+from sublabel.explain.folder import WeakSamples
+from sublabel.explain.models import StudyModel, position_of
 
 WEAK, TEST = "weak", "target_test"
 Item = TypeVar("Item")
@@ -117,18 +117,18 @@ class _Finder:
 
     def label(self, name: str) -> Group:
         model = self.models[0]
-        label = _index(name, model.classes, f"class of {model.name}")
+        label = position_of(name, model.classes, f"class of {model.name}")
         if model.space is None:
             chosen = [sample_id for sample_id, shown in self.test_labels.items() if shown == name]
             panels = tuple(Panel(number, other.named(name)) for number, other in enumerate(self.models))
             candidates = [Candidate(sample_id, panels) for sample_id in self._spread(chosen)]
             return self._group(name, TEST, candidates, len(chosen))
-        found = np.flatnonzero(model.labels_of(self.samples) == label)
+        found = np.flatnonzero((model.labels_of(self.samples) == label).any(axis=1))
         return self._weak_group(name, found, fixed={0: label})
 
     def cell(self, weak: str, teacher: str) -> Group:
-        rows = self.samples.weak == _index(weak, self.samples.weak_vocabulary.names, "weak class")
-        columns = self.samples.teacher == _index(
+        rows = self.samples.weak == position_of(weak, self.samples.weak_vocabulary.names, "weak class")
+        columns = self.samples.teacher == position_of(
             teacher, self.samples.teacher_vocabulary.names, "teacher class"
         )
         return self._weak_group(f"{weak} × {teacher}", np.flatnonzero(rows & columns))
@@ -138,14 +138,19 @@ class _Finder:
         model = self.models[0]
         if model.space is None:
             raise ConfigError(f"{model.name} has no label space, so no rows: give a pre-trained model")
-        row = _index(weak, self.samples.weak_vocabulary.names, "weak class")
+        row = position_of(weak, self.samples.weak_vocabulary.names, "weak class")
+        if model.space.two_heads:
+            raise ConfigError(
+                f"{model.name} has a head for the weak label and one for the teacher's, so no classes within "
+                f"the row {weak!r}: give a cell, or the label {model.classes[row]!r}"
+            )
         classes = model.space.classes
         members = np.flatnonzero(classes.weak == row)
         if not len(members):
             raise ConfigError(f"{model.name} has no class for the row {weak!r}: its strategy made other ones")
         largest_first = np.lexsort((-classes.size[members], ~classes.is_kind("agreed")[members]))
         ordered = members[largest_first].tolist()
-        labels = model.labels_of(self.samples)
+        labels = model.labels_of(self.samples)[:, 0]
         groups = []
         for label in ordered[: self.query.sub_concepts + 1]:
             others = [other for other in ordered[:2] if other != label][:1]
@@ -164,7 +169,7 @@ class _Finder:
         fixed = {}
         if name is not None:
             model = self.models[0]
-            fixed[0] = _index(name, model.classes, f"class of {model.name}")
+            fixed[0] = position_of(name, model.classes, f"class of {model.name}")
         if position is not None:
             return self._weak_group(name or sample_id, np.array([position]), fixed=fixed)
         if sample_id not in self.test_labels:
@@ -184,18 +189,27 @@ class _Finder:
         fixed: Mapping[int, int] | None = None,
         contrast: Sequence[int] = (),
     ) -> Group:
-        """Weak samples with the class that each model's own strategy gave them, unless it is fixed."""
+        """Weak samples with the classes that each model's own strategy gave them, unless one is fixed."""
         fixed = fixed or {}
         chosen = np.array(self._spread(found.tolist()), dtype=np.int64)
-        columns = [
-            np.full(len(chosen), fixed[number]) if number in fixed else model.classes_of(self.samples, chosen)
+        labels = [
+            np.full((len(chosen), 1), fixed[number])
+            if number in fixed
+            else model.classes_of(self.samples, chosen)
             for number, model in enumerate(self.models)
         ]
         more = tuple(Panel(0, label) for label in contrast)
         candidates = [
             Candidate(
                 str(self.samples.sample_ids[position]),
-                (*(Panel(number, int(column[index])) for number, column in enumerate(columns)), *more),
+                (
+                    *(
+                        Panel(model, label)
+                        for model, own in enumerate(labels)
+                        for label in own[index].tolist()
+                    ),
+                    *more,
+                ),
             )
             for index, position in enumerate(chosen)
         ]
@@ -211,15 +225,3 @@ class _Finder:
         if len(found) <= most:
             return list(found)
         return [found[index * len(found) // most] for index in range(most)]
-
-
-def _index(name: str, names: Sequence[str], what: str) -> int:
-    if name in names:
-        return names.index(name)
-    similar = difflib.get_close_matches(name, names, n=3)
-    hint = (
-        f"did you mean {' or '.join(map(repr, similar))}?"
-        if similar
-        else f"there are {len(names)}, such as {', '.join(map(repr, names[:3]))}"
-    )
-    raise ConfigError(f"{name!r} is no {what}; {hint}")

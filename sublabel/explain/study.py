@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +9,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from sublabel.domain import Domain
-from sublabel.errors import ConfigError, MediaError
+from sublabel.errors import MediaError
+from sublabel.explain.folder import StudyFolder, find_rows
 from sublabel.explain.gradcam import grad_cam
 from sublabel.explain.listing import Explanation, PanelInfo, write_listing
-from sublabel.explain.models import StudyFolder, StudyModel
+from sublabel.explain.models import StudyModel
 from sublabel.explain.pictures import film_strip, shown_pixels, side_by_side, write_png
 from sublabel.explain.query import TEST, Candidate, ExplainQuery, Group, find_groups
-from sublabel.media import DecodedMedia, ReadMany
 from sublabel.tables import Manifest
 
 BATCH = 16
@@ -65,14 +62,15 @@ def explain_study(
     """
     folder, out = StudyFolder.open(study), Path(out)
     names = [query.model] if query.versus is None else [query.model, query.versus]
-    models = [folder.model(name, domain) for name in names]
+    models = [StudyModel.load(folder, name, domain) for name in names]
     domain = domain or folder.domain(models[0].card.domain)
     rows = folder.manifest(manifest)
     wants_test_labels = query.sample_id is not None or models[0].space is None
     test_labels = _labels(rows.filter(split=TEST)) if wants_test_labels else {}
     groups = find_groups(query, models, folder.samples(query.model), test_labels)
     count = _Count(sum(len(group.candidates) for group in groups), progress)
-    session = _Session(folder.path, domain, models, _rows(rows, groups), out, query)
+    wanted = (candidate.sample_id for group in groups for candidate in group.candidates)
+    session = _Session(folder, domain, models, find_rows(rows, wanted), out, query)
     made = [
         explanation
         for number, group in enumerate(groups)
@@ -106,7 +104,7 @@ class _Count:
 
 @dataclass(frozen=True)
 class _Session:
-    study: Path
+    study: StudyFolder
     domain: Domain
     models: Sequence[StudyModel]
     rows: Mapping[str, Mapping[str, Any]]
@@ -146,7 +144,7 @@ class _Session:
     def _choose(self, group: Group, count: _Count) -> tuple[list[_Shown], Counter[str]]:
         """The `top` candidates by the probability of the first panel's class; ties keep their order."""
         transform = self.domain.evaluation_transform(self.models[0].card.preprocessing)
-        read_many = self._reader(group.split)
+        read_many = self.study.reader(group.split, self.domain)
         kept: list[_Shown] = []
         unreadable: Counter[str] = Counter()
         for start in range(0, len(group.candidates), BATCH):
@@ -164,7 +162,7 @@ class _Session:
 
     def _score(self, candidates: Sequence[Candidate], inputs: Tensor) -> Iterator[_Shown]:
         with torch.inference_mode():
-            scores = [model.classifier(inputs).float().softmax(1) for model in self.models]
+            scores = [model.probabilities(inputs) for model in self.models]
         for index, candidate in enumerate(candidates):
             found = tuple(float(scores[panel.model][index, panel.label]) for panel in candidate.panels)
             yield _Shown(candidate, inputs[index].clone(), found)
@@ -194,31 +192,9 @@ class _Session:
             self.domain.save_animation(animated, self.out / f"{stem}{suffix}", frames_per_second=rate)
         return (f"{stem}.png", *(f"{stem}{suffix}" for suffix in ANIMATIONS))
 
-    def _reader(self, split: str) -> ReadMany:
-        decoded = self.study / "media" / split
-        return DecodedMedia(decoded).read_many if decoded.exists() else self.domain.read_many
-
 
 def _labels(manifest: Manifest) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for batch in manifest.batches(["sample_id", "label"]):
         pairs.update(zip(batch["sample_id"].to_pylist(), batch["label"].to_pylist(), strict=True))
     return pairs
-
-
-def _rows(manifest: Manifest, groups: Sequence[Group]) -> Mapping[str, Mapping[str, Any]]:
-    """The rows of all candidates, in one pass over the manifest."""
-    wanted = {candidate.sample_id for group in groups for candidate in group.candidates}
-    ids = pa.array(sorted(wanted), pa.string())
-    rows: dict[str, dict[str, Any]] = {}
-    for batch in manifest.batches():
-        chosen = batch.filter(pc.is_in(batch["sample_id"], value_set=ids))
-        rows.update((row["sample_id"], row) for row in chosen.to_pylist())
-    missing = sorted(wanted - set(rows))
-    if missing:
-        similar = difflib.get_close_matches(missing[0], rows, n=1)
-        raise ConfigError(
-            f"the manifest has no sample {missing[0]!r} ({len(missing)} of {len(wanted)} are missing"
-            f"{f'; it has {similar[0]!r}' if similar else ''}): it is not the one of this study"
-        )
-    return rows

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.evaluation import Comparison
+from sublabel.explain.folder import STUDY_FILE, RecordedOptions, StudyFolder, find_rows, read_artifact
 from sublabel.explain.listing import LISTING, PICTURES
 from sublabel.labels import (
     SPLB,
@@ -27,13 +28,19 @@ from sublabel.labels import (
     WeakOnly,
 )
 from sublabel.labels.alignment import AlignmentLike
-from sublabel.report.data import Cells, ExampleClass, ReportData, StrategySpace, cell_labels
-from sublabel.report.examples import Shown, confidence_and_examples, explained_examples, most_confused
+from sublabel.report.data import ExampleClass, ReportData, StrategySpace
+from sublabel.report.examples import (
+    Media,
+    Shown,
+    confidence_and_examples,
+    explained_examples,
+    most_confused,
+)
 from sublabel.report.facts import study_facts
-from sublabel.tables import count_pairs, read_metadata
+from sublabel.report.outcome import Outcome
+from sublabel.tables import Manifest, count_pairs, iter_pairs, read_metadata
 from sublabel.tables.io import iter_batches
 
-STUDY_FILE = "study.json"
 SHOWN_CLASSES = 8
 """Classes of each group that are shown with examples."""
 
@@ -58,13 +65,17 @@ def collect(
         explanations: A folder that `sublabel explain` wrote; default: the one in the study's own, if any.
 
     Raises:
-        ArtifactError: There are no explanations in the folder that was given.
-        ConfigError: There is neither a study nor a prediction, or no such strategy or seed.
+        ArtifactError: What the study says of itself is damaged, or there are no explanations in the folder
+            that was given.
+        ConfigError: There is neither a study nor a prediction, no such strategy or seed, the manifest that
+            was given is another one's, or `pictures` is below 0.
         TableError: A table of the run is damaged.
     """
     path = Path(path)
+    if pictures < 0:
+        raise ConfigError(f"pictures is {pictures}; expected examples a class, 0 for none")
     if (path / STUDY_FILE).exists():
-        data = _collect_study(path, strategy, seed, manifest, pictures)
+        data = _collect_study(StudyFolder.open(path), strategy, seed, manifest, pictures)
     else:
         data = _collect_predictions(path, strategy)
     own = path / PICTURES
@@ -115,12 +126,14 @@ def from_confusion(
         ('bake', 'bake × whisk', 'whisk')
     """
     aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
-    spaces, notes = {}, []
+    spaces, notes = [], []
     for name, entry in (strategies or _papers()).items():
         try:
-            spaces[name] = entry.fit(confusion, aligned)
+            space = entry.fit(confusion, aligned)
         except LabelError as error:
             notes.append(f"{name} is left out: {error}")
+        else:
+            spaces.append(StrategySpace(name, space, Outcome.of_counts(space, confusion, aligned)))
     return _report(confusion, aligned, spaces, strategy, title, statuses or {}, notes)
 
 
@@ -137,21 +150,19 @@ def _papers() -> dict[str, Strategy]:
 def _report(
     confusion: ConfusionMatrix,
     alignment: Alignment,
-    spaces: Mapping[str, LabelSpace],
+    spaces: Sequence[StrategySpace],
     strategy: str | None,
     title: str,
     statuses: Mapping[str, int],
     notes: list[str],
     **more: Any,
 ) -> ReportData:
-    cells = Cells.of(confusion, alignment)
-    entries = tuple(StrategySpace(name, space, cell_labels(space, cells)) for name, space in spaces.items())
     data = ReportData(
         title,
         confusion,
         alignment,
-        entries,
-        strategy or _default_strategy(entries),
+        tuple(spaces),
+        strategy or _default_strategy(spaces),
         statuses=statuses,
         notes=tuple(notes),
         **more,
@@ -161,20 +172,19 @@ def _report(
     return data
 
 
-def _default_strategy(spaces: tuple[StrategySpace, ...]) -> str:
+def _default_strategy(spaces: Sequence[StrategySpace]) -> str:
     """Raw SPL, else the one with the most classes."""
     if not spaces:
         raise ConfigError("the run has no label space to report on: run at least one strategy of the study")
-    with_cells = [entry for entry in spaces if not entry.is_control] or list(spaces)
+    with_cells = [entry for entry in spaces if entry.has_cells] or spaces
     raw = (entry for entry in with_cells if entry.space.strategy.get("kind") == "raw_spl")
-    return next(raw, max(with_cells, key=lambda entry: len(entry.space))).name
+    return next(raw, max(with_cells, key=lambda entry: entry.num_classes)).name
 
 
 def _collect_study(
-    folder: Path, strategy: str | None, seed: int, manifest: str | Path | None, pictures: int
+    study: StudyFolder, strategy: str | None, seed: int, manifest: str | Path | None, pictures: int
 ) -> ReportData:
-    record = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
-    options = record["options"]
+    folder, options = study.path, study.record.options
     predictions = folder / f"seed{seed}" / "predictions"
     if not predictions.exists():
         raise ConfigError(
@@ -182,42 +192,75 @@ def _collect_study(
             f"{', '.join(sorted(entry.name for entry in folder.glob('seed*'))) or 'none yet'}"
         )
     confusion = count_pairs(predictions)
-    alignment = Alignment.of(
-        options.get("alignment"), confusion.weak_vocabulary, confusion.teacher_vocabulary
-    )
-    spaces, notes = _stored_spaces(folder / f"seed{seed}", options["strategies"])
-    stored = folder / "comparison.json"
-    comparison = None
-    if stored.exists():
-        kept = json.loads(stored.read_text(encoding="utf-8"))
-        comparison = Comparison.model_validate({key: kept[key] for key in Comparison.model_fields})
-    else:
-        notes.append("The study has not ended: there is no result table yet.")
-    listed = _manifest(folder, record, manifest)
-    statuses = _statuses(predictions)
+    alignment = Alignment.of(options.alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
+    spaces, notes = _stored_spaces(predictions, options.strategies, alignment)
+    comparison = _comparison(folder / "comparison.json")
+    notes += _missing_results(comparison, options)
+    listed, why = _manifest(study, predictions, manifest)
     data = _report(
         confusion,
         alignment,
         spaces,
         strategy,
         folder.resolve().name,
-        statuses,
+        _statuses(predictions),
         notes,
         comparison=comparison,
-        options=options,
-        facts=study_facts(folder, record, seed, listed, confusion, comparison),
+        options=options.model_dump(mode="json", exclude_unset=True),
+        facts=study_facts(study, seed, listed, confusion, comparison),
     )
-    return _with_examples(data, predictions, listed, record, pictures)
+    return _with_examples(data, predictions, Media(study, listed, why), pictures)
 
 
-def _with_examples(
-    data: ReportData, predictions: Path, manifest: Path | None, record: Mapping[str, Any], pictures: int
-) -> ReportData:
+def _comparison(path: Path) -> Comparison | None:
+    """The result table; None where the study has not ended."""
+    if not path.exists():
+        return None
+    return read_artifact(
+        path, lambda kept: Comparison.model_validate({key: kept[key] for key in Comparison.model_fields})
+    )
+
+
+def _missing_results(comparison: Comparison | None, options: RecordedOptions) -> list[str]:
+    """What the table lacks: it is written when a study ends, and the study may have grown since."""
+    if comparison is None:
+        return ["The study has not ended: there is no result table yet."]
+    rows: list[tuple[str, int | None]] = [(name, None) for name in options.strategies]
+    rows += [(name, clips) for name in options.curve for clips in options.clips_per_video]
+    there = {(run.row, run.clips_per_video, run.seed) for run in comparison.runs}
+    lacking = [(*row, seed) for row in rows for seed in range(options.seeds) if (*row, seed) not in there]
+    if not lacking:
+        return []
+    name, clips, seed = lacking[0]
+    example = name if clips is None else f"{name} with {clips} clips per video"
+    return [
+        f"The result table is of an earlier state of the study: {len(lacking)} of its "
+        f"{len(rows) * options.seeds} runs are not in it, such as {example}, seed {seed}. Run the study to "
+        "its end."
+    ]
+
+
+def _manifest(
+    study: StudyFolder, predictions: Path, given: str | Path | None
+) -> tuple[Manifest | None, str | None]:
+    """The manifest that was given, or the study's; None and the reason where that is of no use."""
+    try:
+        manifest = study.manifest(given)
+        for pairs in islice(iter_pairs(predictions), 1):
+            find_rows(manifest, pairs.sample_ids.to_pylist(), ["sample_id"])
+    except (ConfigError, TableError) as error:
+        if given is not None:
+            raise
+        return None, str(error)
+    return manifest, None
+
+
+def _with_examples(data: ReportData, predictions: Path, media: Media, pictures: int) -> ReportData:
     """The same with the teacher's confidence in each class and examples of the most telling ones."""
     largest = np.argsort(-data.classes.size, kind="stable")[:SHOWN_CLASSES].tolist()
     groups = (("largest", largest), ("most confused", most_confused(data, SHOWN_CLASSES)))
     shown = Shown(frozenset(label for _, labels in groups for label in labels), pictures)
-    confidence, found, notes = confidence_and_examples(data, predictions, manifest, record, shown)
+    confidence, found, notes = confidence_and_examples(data, predictions, media, shown)
     examples = tuple(
         ExampleClass(label, group, found.get(label, ()))  # type: ignore[arg-type]
         for group, labels in groups
@@ -226,11 +269,13 @@ def _with_examples(
     return replace(data, confidence=confidence, examples=examples, notes=(*data.notes, *notes))
 
 
-def _stored_spaces(folder: Path, strategies: Mapping[str, Any]) -> tuple[dict[str, LabelSpace], list[str]]:
+def _stored_spaces(
+    predictions: Path, strategies: Iterable[str], alignment: Alignment
+) -> tuple[list[StrategySpace], list[str]]:
     """The spaces that a study trained on, and which of its strategies have none yet."""
-    spaces, notes = {}, []
+    spaces, notes = [], []
     for name in strategies:
-        table = folder / _slug(name) / "relabeled.parquet"
+        table = predictions.parent / _slug(name) / "relabeled.parquet"
         if not table.exists():
             notes.append(f"{name} has not been run yet.")
             continue
@@ -239,24 +284,15 @@ def _stored_spaces(folder: Path, strategies: Mapping[str, Any]) -> tuple[dict[st
             raise TableError(
                 f"{table} has no label space in its metadata: delete it, and run the study again"
             )
-        spaces[name] = LabelSpace.from_json(text)
+        space = LabelSpace.from_json(text)
+        outcome = Outcome.of_table(space, alignment, predictions, table)
+        spaces.append(StrategySpace(name, space, outcome))
     return spaces, notes
 
 
 def _slug(name: str) -> str:
     """A row's name as the study's folder."""
     return name.lower().replace(" ", "_").replace("-", "_")
-
-
-def _manifest(folder: Path, record: Mapping[str, Any], given: str | Path | None) -> Path | None:
-    """The manifest that was given, or the study's if it is still there."""
-    if given is not None:
-        if not Path(given).exists():
-            raise ConfigError(f"there is no manifest {given}: check the path")
-        return Path(given)
-    stored = record.get("manifest")
-    path = None if stored is None else folder / stored
-    return path if path is not None and path.exists() else None
 
 
 def _statuses(predictions: Path) -> dict[str, int]:

@@ -9,11 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sublabel._outputs import output_names
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.explain.listing import Explanation
 from sublabel.labels import Alignment, ConfusionMatrix, LabelSpace
+from sublabel.labels.classes import Kind
 from sublabel.report.matrix import Order, OrderName, orders
+from sublabel.report.outcome import Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,52 +42,69 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class StrategySpace:
-    """A strategy's label space, and what it does with each occupied cell."""
+    """A strategy's label space, and what became of the samples under it."""
 
     name: str
     space: LabelSpace
-    labels: np.ndarray
-    """int64 (N,), the class of each of the report's cells, -1 where it is dropped. A matched control draws
-    classes by sample: of its labels only which are -1 means something."""
+    outcome: Outcome
 
     @property
-    def is_control(self) -> bool:
-        """Whether it draws classes by chance, so that its cells have no class of their own."""
-        return self.space.needs_sample_ids
+    def has_cells(self) -> bool:
+        """Whether a cell has one class: not where it is drawn by chance, or one of each head."""
+        return not (self.space.needs_sample_ids or self.space.two_heads)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the width of the student's head, or of both heads."""
+        return sum(self.space.heads)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the K classes; those of two heads are `weak: NAME` and `teacher: NAME`."""
+        return output_names(self.space)
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the K classes."""
+        if not self.space.two_heads:
+            return self.space.kinds
+        sides: tuple[Kind, Kind] = ("weak", "teacher")
+        return tuple(side for side, width in zip(sides, self.space.heads, strict=True) for _ in range(width))
+
+    @cached_property
+    def weak(self) -> np.ndarray:
+        """int64 (K,), the weak class in whose row a class lies, -1 where it is not of one row."""
+        if not self.space.two_heads:
+            return self.space.classes.weak
+        rows, columns = self.space.heads
+        return np.concatenate([np.arange(rows), np.full(columns, -1)])
 
 
 @dataclass(frozen=True, eq=False)
 class ClassColumns:
-    """The K classes of a space as columns."""
+    """The K classes of a strategy as columns."""
 
     size: np.ndarray
     """int64 (K,), samples."""
-    share: np.ndarray
-    """float64 (K,), of the samples of its weak class, of all samples where it lies in several rows; 0–1."""
+    out_of: np.ndarray
+    """int64 (K,), the samples of its weak class, or all samples where it is not of one row."""
     weak: np.ndarray
-    """int64 (K,), the weak class that all its samples have, -1 where there are several or none."""
-    teacher: np.ndarray
-    """int64 (K,), likewise."""
+    """int64 (K,), its weak class, -1 where it is not of one row."""
 
     @classmethod
-    def of(cls, strategy: StrategySpace, confusion: ConfusionMatrix, cells: Cells) -> ClassColumns:
-        """Of the classes of a strategy, in the order of their labels."""
-        kept = strategy.labels >= 0
-        labels, count = strategy.labels[kept], cells.count[kept]
-        size = np.zeros(len(strategy.space), dtype=np.int64)
-        np.add.at(size, labels, count)
-        weak = _only_value(labels, cells.weak[kept], len(size))
-        row_totals = np.append(np.asarray(confusion.counts.sum(axis=1)).ravel(), confusion.total)
-        share = size / np.maximum(1, row_totals[weak])
-        return cls(size, share, weak, _only_value(labels, cells.teacher[kept], len(size)))
+    def of_strategy(cls, strategy: StrategySpace, confusion: ConfusionMatrix) -> ClassColumns:
+        """In the order of the labels."""
+        rows = np.asarray(confusion.counts.sum(axis=1)).ravel()
+        if confusion.confidence is not None:
+            # Such a count holds the sure samples only.
+            rows = rows + confusion.confidence.unsure
+        return cls(strategy.outcome.size, np.append(rows, rows.sum())[strategy.weak], strategy.weak)
 
-
-def _only_value(labels: np.ndarray, values: np.ndarray, classes: int) -> np.ndarray:
-    """The value that all entries of a class have, int64 (K,), -1 where there are several or none."""
-    low, high = np.full(classes, np.iinfo(np.int64).max), np.full(classes, -1)
-    np.minimum.at(low, labels, values)
-    np.maximum.at(high, labels, values)
-    return np.where(low == high, low, -1)
+    @property
+    def share(self) -> np.ndarray:
+        """float64 (K,), `size` of `out_of`, 0–1."""
+        share: np.ndarray = self.size / np.maximum(1, self.out_of)
+        return share
 
 
 @dataclass(frozen=True)
@@ -152,7 +172,7 @@ class ReportData:
     @cached_property
     def classes(self) -> ClassColumns:
         """The classes of the chosen strategy."""
-        return ClassColumns.of(self.chosen_space, self.confusion, self.cells)
+        return ClassColumns.of_strategy(self.chosen_space, self.confusion)
 
     @property
     def chosen_space(self) -> StrategySpace:
@@ -171,14 +191,3 @@ class ReportData:
         raise ConfigError(
             f"there is no strategy {name!r} in this report: it has {', '.join(e.name for e in self.spaces)}"
         )
-
-
-def cell_labels(space: LabelSpace, cells: Cells) -> np.ndarray:
-    """The class of each cell, int64 (N,), -1 where it is dropped.
-
-    A matched control draws the classes of disagreed samples by their ids; which cells it drops, and how many
-    samples it keeps, does not depend on them. A space with thresholds shows what it makes of sure samples.
-    """
-    ids = np.arange(len(cells.weak)) if space.needs_sample_ids else None
-    sure = np.ones(len(cells.weak)) if space.needs_confidence else None
-    return space.assign(cells.weak, cells.teacher, ids, sure)

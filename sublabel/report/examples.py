@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from sublabel.domain import Domain, load_domain
-from sublabel.errors import ConfigError, MediaError
+from sublabel._outputs import output_labels
+from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.evaluation import wilson_interval
+from sublabel.explain.folder import StudyFolder, find_rows
 from sublabel.explain.listing import read_listing
 from sublabel.report.data import ExplainedExample, Picture, ReportData
-from sublabel.tables import iter_pairs, open_manifest
+from sublabel.tables import Manifest, iter_pairs
 from sublabel.tables.io import iter_batches
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ EXPLAINED_WIDTH = 1000
 """Pixels of a picture with Grad-CAM, at most."""
 MOST_EXPLAINED = 24
 JPEG_QUALITY = 80
-# Two-sided 95%.
-NORMAL_QUANTILE = 1.96
 
 
 class Shown(NamedTuple):
@@ -39,6 +39,15 @@ class Shown(NamedTuple):
 
     labels: frozenset[int]
     pictures: int
+
+
+class Media(NamedTuple):
+    """Where the samples of a study can be seen."""
+
+    study: StudyFolder
+    manifest: Manifest | None
+    why: str | None
+    """Why there is no manifest."""
 
 
 class Candidate(NamedTuple):
@@ -54,43 +63,26 @@ def most_confused(data: ReportData, most: int) -> list[int]:
     By the lower end of Wilson's 95% interval of their share of the weak class, so that a share of few samples
     counts for less.
     """
-    columns, kinds = data.classes, data.chosen_space.space.kinds
-    row_totals = np.asarray(data.confusion.counts.sum(axis=1)).ravel()
+    columns = data.classes
     finer = np.array(
         [
             label
-            for label, kind in enumerate(kinds)
+            for label, kind in enumerate(data.chosen_space.kinds)
             if kind == "disagreed" and columns.weak[label] >= 0 and columns.size[label]
         ],
         dtype=np.int64,
     )
     if not len(finer):
         return []
-    bound = wilson_lower(columns.size[finer], row_totals[columns.weak[finer]])
+    bound, _ = wilson_interval(columns.size[finer], columns.out_of[finer])
     found: list[int] = finer[np.argsort(-bound, kind="stable")][:most].tolist()
     return found
-
-
-def wilson_lower(successes: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    """The lower end of Wilson's 95% interval of a share, float64 (N,).
-
-    Example:
-        >>> wilson_lower(np.array([1, 50]), np.array([1, 100])).round(2)
-        array([0.21, 0.4 ])
-    """
-    squared = NORMAL_QUANTILE**2
-    share = successes / trials
-    centre = share + squared / (2 * trials)
-    margin = NORMAL_QUANTILE * np.sqrt(share * (1 - share) / trials + squared / (4 * trials**2))
-    lower: np.ndarray = (centre - margin) / (1 + squared / trials)
-    return lower
 
 
 def confidence_and_examples(
     data: ReportData,
     predictions: Path,
-    manifest: Path | None,
-    record: Mapping[str, Any],
+    media: Media,
     shown: Shown,
 ) -> tuple[np.ndarray, dict[int, tuple[Picture, ...]], list[str]]:
     """The teacher's mean confidence in each class, and examples of some classes, in one pass.
@@ -98,8 +90,7 @@ def confidence_and_examples(
     Args:
         data: With the chosen strategy.
         predictions: Of the same samples.
-        manifest: Where the media are listed, None where it is not known.
-        record: What `study.json` holds.
+        media: Of the study.
         shown: Which classes are shown.
 
     Returns:
@@ -107,20 +98,9 @@ def confidence_and_examples(
     """
     confidence, chosen = _confidence_and_choice(data, predictions, shown)
     wanted = sorted({entry.sample_id for entries in chosen.values() for entry in entries})
-    notes: list[str] = []
-    pictures: dict[str, bytes | MediaError] = {}
-    if manifest is None or "domain" not in record:
-        notes.append("There are no pictures: the study does not say where its manifest is; give --manifest.")
-    elif wanted:
-        try:
-            domain = load_domain(record["domain"], record["same"]["domain"])
-        except ConfigError as error:
-            notes.append(f"There are no pictures: {error}")
-        else:
-            pictures = _draw(manifest, domain, wanted)
-    missing = MediaError("not in the manifest")
+    pictures, notes = _draw(media, wanted)
     examples = {
-        label: tuple(_picture(entry, pictures.get(entry.sample_id, missing)) for entry in entries)
+        label: tuple(_picture(entry, pictures[entry.sample_id]) for entry in entries)
         for label, entries in chosen.items()
         if pictures
     }
@@ -137,8 +117,8 @@ def _picture(entry: Candidate, drawn: bytes | MediaError) -> Picture:
 def _confidence_and_choice(
     data: ReportData, predictions: Path, shown: Shown
 ) -> tuple[np.ndarray, dict[int, list[Candidate]]]:
-    space = data.chosen_space.space
-    total, count = np.zeros(len(space)), np.zeros(len(space), dtype=np.int64)
+    space, classes = data.chosen_space.space, data.chosen_space.num_classes
+    total, count = np.zeros(classes), np.zeros(classes, dtype=np.int64)
     best: defaultdict[int, list[Candidate]] = defaultdict(list)
     # The two streams are of the same rows in the same order, but not cut at the same places.
     batches = iter_batches(predictions, ["top_probs"])
@@ -147,16 +127,17 @@ def _confidence_and_choice(
         probability, probabilities = np.split(probabilities, [len(pairs.weak)])
         ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
         confidence = np.nan_to_num(probability) if space.needs_confidence else None
-        labels = space.assign(pairs.weak, pairs.teacher, ids, confidence)
-        known = (labels >= 0) & ~np.isnan(probability)
-        np.add.at(total, labels[known], probability[known])
-        np.add.at(count, labels[known], 1)
-        for position in np.flatnonzero(np.isin(labels, list(shown.labels))).tolist():
-            doubt = float(-np.nan_to_num(probability[position], nan=-np.inf))
-            best[int(labels[position])].append(Candidate(doubt, pairs.sample_ids[position].as_py()))
+        assigned = space.assign(pairs.weak, pairs.teacher, ids, confidence)
+        for labels in output_labels(space, assigned).T:
+            known = (labels >= 0) & ~np.isnan(probability)
+            np.add.at(total, labels[known], probability[known])
+            np.add.at(count, labels[known], 1)
+            for position in np.flatnonzero(np.isin(labels, list(shown.labels))).tolist():
+                doubt = float(-np.nan_to_num(probability[position], nan=-np.inf))
+                best[int(labels[position])].append(Candidate(doubt, pairs.sample_ids[position].as_py()))
         for label, candidates in best.items():
             best[label] = sorted(candidates)[: shown.pictures]
-    mean = np.divide(total, count, out=np.full(len(space), np.nan), where=count > 0)
+    mean = np.divide(total, count, out=np.full(classes, np.nan), where=count > 0)
     return mean, best
 
 
@@ -167,23 +148,25 @@ def _first(lists: pa.Array) -> np.ndarray:
     return values
 
 
-def _draw(manifest: Path, domain: Domain, sample_ids: Sequence[str]) -> dict[str, bytes | MediaError]:
-    """JPEG of each sample, or why there is none; what is not in the manifest is not in the answer."""
-    rows = _rows(manifest, sample_ids)
-    media = domain.read_many(rows)
+def _draw(media: Media, sample_ids: Sequence[str]) -> tuple[dict[str, bytes | MediaError], list[str]]:
+    """JPEG of each sample or why it has none; all of them, or none of them and a note that says why."""
+    study, name = media.study, media.study.record.domain
+    if not sample_ids:
+        return {}, []
+    if media.manifest is None:
+        return {}, [f"There are no pictures: {media.why}"]
+    if name is None:
+        return {}, [f"There are no pictures: {study.path} does not say of which domain its media are."]
+    try:
+        domain = study.domain(name)
+        rows = find_rows(media.manifest, sample_ids)
+        found = study.reader("weak", domain)([rows[sample_id] for sample_id in sample_ids])
+    except (ConfigError, TableError) as error:
+        return {}, [f"There are no pictures: {error}"]
     return {
-        row["sample_id"]: entry if isinstance(entry, MediaError) else _jpeg(domain.thumbnail(entry))
-        for row, entry in zip(rows, media, strict=True)
-    }
-
-
-def _rows(manifest: Path, sample_ids: Sequence[str]) -> list[dict[str, Any]]:
-    wanted = pa.array(sample_ids)
-    opened = open_manifest(manifest).filter(split="weak")
-    rows: list[dict[str, Any]] = []
-    for batch in opened.batches():
-        rows += batch.filter(pc.is_in(batch.column("sample_id"), value_set=wanted)).to_pylist()
-    return rows
+        sample_id: entry if isinstance(entry, MediaError) else _jpeg(domain.thumbnail(entry))
+        for sample_id, entry in zip(sample_ids, found, strict=True)
+    }, []
 
 
 def _jpeg(pixels: Tensor) -> bytes:

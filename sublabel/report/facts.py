@@ -2,84 +2,92 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+from pydantic import BaseModel
 
 from sublabel.evaluation import Comparison
+from sublabel.explain.folder import RecordedOptions, StudyFolder, read_artifact
 from sublabel.labels import ConfusionMatrix
-from sublabel.tables import open_manifest
+from sublabel.tables import Manifest
+
+
+class _MadeBy(BaseModel):
+    precision: str
+    versions: dict[str, str]
+
+
+class _Card(BaseModel):
+    """Of a model, what is said of it here: the whole of it takes torch to read."""
+
+    made_by: _MadeBy
 
 
 def study_facts(
-    folder: Path,
-    record: Mapping[str, Any],
+    study: StudyFolder,
     seed: int,
-    manifest: Path | None,
+    manifest: Manifest | None,
     confusion: ConfusionMatrix,
     comparison: Comparison | None,
 ) -> tuple[tuple[str, str], ...]:
     """What a study was run on and with, as (what, value), most telling first.
 
     Args:
-        folder: Of the study.
-        record: What its `study.json` holds.
+        study: Its folder.
         seed: Whose teacher is described.
         manifest: None where it is not known.
         confusion: Of that seed.
         comparison: None where the study has not ended.
     """
-    return tuple(_facts(folder, record, seed, manifest, confusion, comparison))
+    return tuple(_facts(study, seed, manifest, confusion, comparison))
 
 
 def _facts(
-    folder: Path,
-    record: Mapping[str, Any],
+    study: StudyFolder,
     seed: int,
-    manifest: Path | None,
+    manifest: Manifest | None,
     confusion: ConfusionMatrix,
     comparison: Comparison | None,
 ) -> Iterator[tuple[str, str]]:
-    options = record["options"]
+    options = study.record.options
     rows, columns = confusion.shape
     if manifest is not None:
         yield "Manifest", str(manifest)
         yield "Samples", _splits(manifest)
     yield "Vocabularies", f"{rows:,} weak classes × {columns:,} classes of the teacher"
-    if record.get("domain"):
-        yield "Domain", f"{record['domain']}: {_short(record['same']['domain'])}"
-    start = "published weights" if options["pretrained"] else (options["weights"] or "random weights")
-    yield "Backbone", f"{options['backbone']}, from {start}"
-    card = folder / f"seed{seed}" / "teacher" / "card.json"
+    if study.record.domain is not None:
+        yield "Domain", f"{study.record.domain}: {_short(study.record.same.get('domain', {}))}"
+    start = "published weights" if options.pretrained else (options.weights or "random weights")
+    yield "Backbone", f"{options.backbone}, from {start}"
+    card = study.path / f"seed{seed}" / "teacher" / "card.json"
     if card.exists():
-        made_by = json.loads(card.read_text(encoding="utf-8"))["made_by"]
+        made_by = read_artifact(card, _Card.model_validate).made_by
         yield "Teacher", _teacher(options, comparison)
-        yield "Precision", made_by["precision"]
-        yield "Versions", ", ".join(f"{name} {found}" for name, found in made_by["versions"].items())
-    for stage in ("pretrain", "finetune"):
-        yield {"pretrain": "Pre-training", "finetune": "Fine-tuning"}[stage], _short(options[stage])
-    yield "Seeds", f"{options['seeds']} (matrix and classes below: seed {seed})"
+        yield "Precision", made_by.precision
+        yield "Versions", ", ".join(f"{name} {found}" for name, found in made_by.versions.items())
+    yield "Pre-training", _short(options.pretrain)
+    yield "Fine-tuning", _short(options.finetune)
+    yield "Seeds", f"{options.seeds} (matrix and classes below: seed {seed})"
     yield "Report", f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
 
 
-def _teacher(options: Mapping[str, Any], comparison: Comparison | None) -> str:
-    trained = f"{options['backbone']} trained on the clean target set"
+def _teacher(options: RecordedOptions, comparison: Comparison | None) -> str:
+    trained = f"{options.backbone} trained on the clean target set"
     scratch = [run.top1 for run in comparison.runs if run.row.startswith("none (")] if comparison else []
     if not scratch:
         return trained
     return f"{trained}; top-1 on the test set {100 * sum(scratch) / len(scratch):.1f}%"
 
 
-def _splits(manifest: Path) -> str:
+def _splits(manifest: Manifest) -> str:
     """Rows and sources by split."""
     counted: Counter[str] = Counter()
     sources: set[str | None] = set()
-    for batch in open_manifest(manifest).batches(["split", "source_id"]):
+    for batch in manifest.batches(["split", "source_id"]):
         for entry in pc.value_counts(batch.column("split")).to_pylist():
             counted[entry["values"] or "no split"] += entry["counts"]
         weak = batch.filter(pc.fill_null(pc.equal(batch.column("split"), "weak"), False))

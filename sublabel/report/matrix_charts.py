@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from sublabel.errors import ConfigError
 from sublabel.labels import Alignment, ConfusionMatrix
 from sublabel.labels.alignment import AlignmentLike
 from sublabel.report import theme
@@ -65,7 +66,11 @@ def confusion_chart(confusion: ConfusionMatrix, alignment: AlignmentLike = None)
                 scale=alt.Scale(domain=weak),
                 axis=alt.Axis(labels=named, ticks=named),
             ),
-            color=alt.Color("samples:Q", scale=alt.Scale(type="symlog", range=list(theme.RAMP[1:]))),
+            color=alt.Color(
+                "samples:Q",
+                scale=alt.Scale(type="symlog", range=list(theme.RAMP[1:])),
+                legend=alt.Legend(**theme.count_ticks(int(np.ptp(summed[summed > 0])) if values else 0)),
+            ),
             tooltip=[
                 "weak:N",
                 "teacher:N",
@@ -92,16 +97,25 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
     """The matrix with each cell in the colour of its class, as the paper's figure; without one: the counts.
 
     A hue for each weak class: strong where the teacher agrees, tints of it for its sub-concepts; dropped
-    cells are crossed out. Large matrices are shown by their largest weak classes.
+    cells are crossed out. Large matrices are shown by their largest weak classes. A space with thresholds
+    shows what it makes of samples that reach them.
 
     Args:
         data: What is reported.
         strategy: One of `data.spaces`; None for the confusion matrix itself.
+
+    Raises:
+        ConfigError: The cells of the strategy have no class of their own.
     """
+    if strategy is not None and not strategy.has_cells:
+        raise ConfigError(
+            f"{strategy.name!r} draws the classes of its cells by chance, or has two for each: choose of "
+            f"{', '.join(entry.name for entry in data.spaces if entry.has_cells)}"
+        )
     panel = panel_cells(data, strategy)
     # Short names keep several matrices side by side readable; the whole one is in the tooltip.
-    axis = alt.Axis(ticks=False, domain=False, labelLimit=90, labelAngle=-60)
-    side = alt.Axis(ticks=False, domain=False, labelLimit=90)
+    axis = theme.names_axis(panel.teacher, ticks=False, domain=False, labelAngle=-60)
+    side = theme.names_axis(panel.weak, ticks=False, domain=False)
     base = theme.chart_of(panel.values).encode(
         x=alt.X(
             "teacher:N",
@@ -126,7 +140,9 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
     )
     rects = base.mark_rect(stroke="#6b7682", strokeWidth=0.4).encode(color=alt.Color("colour:N", scale=None))
     crosses = base.transform_filter("datum.dropped").mark_text(text="×", fontSize=11, color=theme.GREY)
-    title = "confusion matrix" if strategy is None else f"{strategy.name}: {len(strategy.space):,} classes"
+    title = "confusion matrix" if strategy is None else f"{strategy.name}: {strategy.num_classes:,} classes"
+    if strategy is not None and strategy.space.needs_confidence:
+        title += " (sure samples)"
     return theme.styled(
         alt.layer(rects, crosses).properties(
             width=panel.side, height=panel.side, title=title, description=f"{title}. {panel.caption}"
@@ -142,7 +158,7 @@ def label_spaces_chart(data: ReportData, names: Sequence[str] | None = None, col
         names: Strategies; default: all that give each cell a class.
         columns: Matrices side by side.
     """
-    shown = [data.space(name) for name in names] if names else [e for e in data.spaces if not e.is_control]
+    shown = [data.space(name) for name in names] if names else [e for e in data.spaces if e.has_cells]
     panels = [_without_config(label_space_chart(data, entry)) for entry in (None, *shown)]
     return theme.styled(alt.concat(*panels, columns=columns, spacing=24))
 
@@ -156,16 +172,16 @@ def _without_config(chart: Any) -> Any:
 def class_sizes_chart(data: ReportData) -> Any:
     """Samples of each class from the largest to the smallest, both axes logarithmic; a line at `min_count`.
 
-    A control has the sizes of the strategy that it controls for, and is left out.
+    A control has about the sizes of the strategy that it controls for, and is left out.
 
     Args:
         data: What is reported.
     """
-    shown = [entry for entry in data.spaces if not entry.is_control]
+    shown = [entry for entry in data.spaces if not entry.space.needs_sample_ids]
     names = [entry.name for entry in shown]
     values: list[dict[str, Any]] = []
     for entry in shown:
-        sizes = np.sort(entry.space.sizes[entry.space.sizes > 0])[::-1]
+        sizes = np.sort(entry.outcome.size[entry.outcome.size > 0])[::-1]
         ranks: Any = (
             np.unique(np.geomspace(1, max(1, len(sizes)), TAIL_POINTS).astype(int)) if len(sizes) else []
         )
@@ -200,7 +216,7 @@ def class_sizes_chart(data: ReportData) -> Any:
             tooltip=["strategy:N", "rank:Q", alt.Tooltip("samples:Q", format=",")],
         )
     )
-    described = "; ".join(f"{entry.name} {len(entry.space):,} classes" for entry in shown)
+    described = "; ".join(f"{entry.name} {entry.num_classes:,} classes" for entry in shown)
     layers = [lines, *_min_count_line(data)]
     return theme.styled(
         alt.layer(*layers).properties(
@@ -243,9 +259,8 @@ def samples_chart(data: ReportData) -> Any:
     total = max(1, data.confusion.total)
     values = []
     for entry in data.spaces:
-        kept = entry.labels >= 0
-        masks = (kept & data.cells.agreed, kept & ~data.cells.agreed, ~kept)
-        counts = [int(data.cells.count[mask].sum()) for mask in masks]
+        outcome = entry.outcome
+        counts = (outcome.agreed, outcome.disagreed, int(outcome.dropped.sum()))
         values += [
             {"strategy": entry.name, "samples": count, "what": kind, "share": count / total, "order": number}
             for number, (kind, count) in enumerate(zip(kinds, counts, strict=True))
@@ -255,7 +270,11 @@ def samples_chart(data: ReportData) -> Any:
         theme.chart_of(values)
         .mark_bar(stroke="white", strokeWidth=0.5)
         .encode(
-            x=alt.X("samples:Q", title="weak samples", axis=alt.Axis(format=",d", tickCount=5)),
+            x=alt.X(
+                "samples:Q",
+                title="weak samples",
+                axis=alt.Axis(**theme.count_ticks(data.confusion.total)),
+            ),
             y=alt.Y("strategy:N", sort=names, title=None),
             color=alt.Color(
                 "what:N",
@@ -287,8 +306,9 @@ def statuses_chart(statuses: Mapping[str, int]) -> Any | None:
     values = [{"reason": reason, "samples": -count} for count, reason in failed]
     if not values:
         return None
+    most = -failed[0][0]
     base = theme.chart_of(values).encode(
-        x=alt.X("samples:Q", title="samples", axis=alt.Axis(format=",d", tickCount=5)),
+        x=alt.X("samples:Q", title="samples", axis=alt.Axis(**theme.count_ticks(most))),
         y=alt.Y("reason:N", sort=[reason for _, reason in failed], title=None, axis=alt.Axis(labelLimit=320)),
         tooltip=["reason:N", alt.Tooltip("samples:Q", format=",")],
     )

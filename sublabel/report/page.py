@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from sublabel._files import write_atomically
 from sublabel.report import matrix_charts, result_charts, theme
-from sublabel.report.data import ExplainedExample, ReportData, StrategySpace
+from sublabel.report.data import ExplainedExample, ReportData
 from sublabel.report.examples import data_uri
 from sublabel.report.matrix import Order, blocks
 from sublabel.report.saving import vega_lite_version
@@ -83,7 +83,7 @@ def render(data: ReportData) -> str:
         return Chart(key, specs[key].get("description", ""))
 
     comparison = data.comparison
-    panels = [None, *(entry for entry in data.spaces if not entry.is_control)]
+    panels = [None, *(entry for entry in data.spaces if entry.has_cells)]
     columns = {
         "results": comparison and placed("results", result_charts.results_chart(comparison)),
         "curve": comparison and placed("curve", result_charts.curve_chart(comparison)),
@@ -110,16 +110,27 @@ def render(data: ReportData) -> str:
         data=data,
         charts=columns,
         options=json.dumps(data.options, indent=1, ensure_ascii=False) if data.options else "",
+        shares=_shares_of(data),
         agreed=int(data.cells.count[data.cells.agreed].sum()),
         losses=list(losses(data)),
         explained=[(title, list(members)) for title, members in groupby(data.explained, key=_group)],
         panel_caption=panel_cells(data, None).caption,
+        undrawn=[entry for entry in data.spaces if not entry.has_cells],
+        has_thresholds=any(entry.space.needs_confidence for entry in data.spaces),
+        two_heads=[entry.name for entry in data.spaces if entry.space.two_heads],
+        soft=[entry.name for entry in data.spaces if entry.space.top_k is not None],
         min_count=matrix_charts.min_count(data.chosen_space),
         unread={status: count for status, count in data.statuses.items() if status != "ok"},
         listed={"cells": LISTED_CELLS, "classes": LISTED_CLASSES},
         block=Markup(_packed(block)),
         vega=Markup(_vega()),
     )
+
+
+def _shares_of(data: ReportData) -> str:
+    """What the shares of the classes are of: the class's `row`, `all` samples, or `either`."""
+    in_row = data.classes.weak >= 0
+    return "row" if in_row.all() else "either" if in_row.any() else "all"
 
 
 def _group(example: ExplainedExample) -> str:
@@ -182,10 +193,10 @@ def _blocks(data: ReportData, order: Order) -> dict[str, Any]:
 
 def _classes(data: ReportData) -> dict[str, Any]:
     """The classes of the chosen strategy, the largest first."""
-    columns, space = data.classes, data.chosen_space.space
+    columns, chosen = data.classes, data.chosen_space
     largest = np.argsort(-columns.size, kind="stable")[:LISTED_CLASSES]
-    names, kinds = space.names, space.kinds
-    confidence = [None] * len(space) if data.confidence is None else data.confidence.tolist()
+    names, kinds = chosen.names, chosen.kinds
+    confidence = [None] * chosen.num_classes if data.confidence is None else data.confidence.tolist()
     return {
         "name": [names[label] for label in largest.tolist()],
         "kind": [kinds[label] for label in largest.tolist()],
@@ -195,6 +206,7 @@ def _classes(data: ReportData) -> dict[str, Any]:
             None if confidence[label] is None or np.isnan(confidence[label]) else round(confidence[label], 3)
             for label in largest.tolist()
         ],
+        "sharesOf": _shares_of(data),
         "hasConfidence": data.confidence is not None,
     }
 
@@ -203,7 +215,7 @@ def losses(data: ReportData) -> Iterator[Loss]:
     """What each strategy dropped, in the order of the strategies; those that dropped nothing too."""
     totals = np.asarray(data.confusion.counts.sum(axis=1)).ravel()
     for entry in data.spaces:
-        by_row = _dropped_by_row(data, entry)
+        by_row = entry.outcome.dropped
         worst = np.argsort(-by_row, kind="stable")[:LOSERS].tolist()
         yield Loss(
             entry.name,
@@ -215,10 +227,3 @@ def losses(data: ReportData) -> Iterator[Loss]:
                 if by_row[row]
             ),
         )
-
-
-def _dropped_by_row(data: ReportData, entry: StrategySpace) -> np.ndarray:
-    lost = entry.labels < 0
-    by_row = np.zeros(data.confusion.shape[0], dtype=np.int64)
-    np.add.at(by_row, data.cells.weak[lost], data.cells.count[lost])
-    return by_row

@@ -10,15 +10,15 @@ from typing import Any
 import altair as alt
 from scipy import stats
 
-from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.evaluation import Comparison, RunMetrics, wilson_interval
 from sublabel.report import theme
 
 
 def results_chart(comparison: Comparison) -> Any:
     """Top-1 of every row with its 95% interval, and the single runs as ticks.
 
-    Over several seeds the interval is Student's t of the mean; with one seed it is the binomial one of a
-    single test, which says nothing about the spread of training.
+    Over several seeds the interval is Student's t of the mean; with one seed it is Wilson's of a single test,
+    which says nothing about the spread of training.
 
     Args:
         comparison: Of a study.
@@ -104,7 +104,7 @@ def curve_chart(comparison: Comparison) -> Any | None:
         y=y,
         shape=alt.Shape(
             "pre-training:N",
-            scale=alt.Scale(domain=list(kept), range=list(theme.SHAPES[: len(kept)])),
+            scale=alt.Scale(domain=list(kept), range=theme.shapes(len(kept))),
             title=None,
             legend=alt.Legend(orient="top", symbolOpacity=1),
         ),
@@ -137,14 +137,15 @@ def _interval(name: str, runs: Sequence[RunMetrics], test_samples: int) -> dict[
         margin = (
             float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
         )
+        low, high = max(0.0, mean - margin), min(1.0, mean + margin)
     else:
-        margin = 1.96 * math.sqrt(mean * (1 - mean) / max(1, test_samples))
-    low, high = 100 * max(0.0, mean - margin), 100 * min(1.0, mean + margin)
+        tested = max(1, test_samples)
+        low, high = map(float, wilson_interval(mean * tested, tested))
     return {
         "pre-training": name,
         "mean": 100 * mean,
-        "low": low,
-        "high": high,
-        "interval": f"{low:.1f} to {high:.1f}",
+        "low": 100 * low,
+        "high": 100 * high,
+        "interval": f"{100 * low:.1f} to {100 * high:.1f}",
         "seeds": len(values),
     }

@@ -51,7 +51,8 @@ def panel_cells(data: ReportData, strategy: StrategySpace | None) -> Panel:
         labels = strategy.space.assign(weak, teacher, confidence=sure)
         names = ["none" if label < 0 else strategy.space.describe(label).name for label in labels.tolist()]
         colours = _class_colours(data, strategy, labels, weak, teacher, agreed)
-        dropped = (labels < 0) & (counts > 0)
+        # Among sure samples a cell can be empty that has others: nothing of it is dropped.
+        dropped = (labels < 0) & (counts > 0) & (strategy.outcome.dropped[weak] > 0)
     values = [
         {
             "weak": data.confusion.weak_vocabulary[row],

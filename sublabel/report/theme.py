@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-# After Okabe and Ito (2008), three of them darkened to a contrast of 3:1 on white.
-PALETTE = ("#0072B2", "#B87F00", "#009470", "#D55E00", "#C0659A", "#3A95CC", "#7A6A4F", "#6A5ACD")
+# The first eight after Okabe and Ito (2008), three of them darkened to a contrast of 3:1 on white; the others
+# as far as can be from these and from each other in OKLab.
+PALETTE = (
+    "#0072B2", "#B87F00", "#009470", "#D55E00", "#C0659A", "#3A95CC", "#7A6A4F", "#6A5ACD",
+    "#C32D4B", "#5AA500", "#007800", "#A578F0", "#785A87", "#A53CA5", "#F05A69", "#5A87FF",
+)  # fmt: skip
 GREY = "#7f8790"
 AGREED = "#0072B2"
 DISAGREED = "#D55E00"
 DROPPED = "#9aa3ad"
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "stroke")
 RAMP = ("#eef3f8", "#c6dbef", "#8dbbdb", "#4a90c2", "#1f66a3", "#08306b")
+LABEL_LETTERS, LABEL_PIXELS = 14, 104
+"""Of a name beside a small matrix, at most."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 
@@ -62,6 +69,43 @@ def styled(chart: Any) -> Any:
 def chart_of(values: list[dict[str, Any]]) -> alt.Chart:
     """A chart with its data in it."""
     return alt.Chart(alt.InlineData(values=values))
+
+
+def shapes(count: int) -> list[str]:
+    """Shapes of the first rows; where they come again, it is beside another colour."""
+    return [SHAPES[(number + number // len(PALETTE)) % len(SHAPES)] for number in range(count)]
+
+
+def count_ticks(span: int) -> dict[str, Any]:
+    """Whole numbers along so many samples, each of them once.
+
+    Vega's own `tickMinStep` allows a tick more than there are steps, and so still halves the smallest ones.
+    """
+    return {"format": ",d", "tickCount": max(1, min(5, span))}
+
+
+def names_axis(names: Sequence[str], **more: Any) -> alt.Axis:
+    """An axis of names with little room: long ones are cut where most of them can still be told apart.
+
+    Args:
+        names: All that stand there.
+        more: Further options of the axis.
+    """
+
+    def distinct(end: int) -> int:
+        start = LABEL_LETTERS - 1 - end
+        return len(
+            {
+                name if len(name) <= LABEL_LETTERS else (name[:start], name[len(name) - end :])
+                for name in names
+            }
+        )
+
+    end = max((0, LABEL_LETTERS // 2, LABEL_LETTERS - 1), key=distinct)
+    start = LABEL_LETTERS - 1 - end
+    cut = f"slice(datum.label, 0, {start}) + '…' + slice(datum.label, length(datum.label) - {end})"
+    shown = f"length(datum.label) > {LABEL_LETTERS} ? {cut} : datum.label"
+    return alt.Axis(labelExpr=shown, labelLimit=LABEL_PIXELS, **more)
 
 
 def row_colours(names: list[str]) -> alt.Scale:

@@ -234,11 +234,3 @@ def classes_that_touch(space: LabelSpace, names: Collection[str]) -> list[int]:
     touched[members[space.classes.is_kind("merged")[members]]] = True
     classes: list[int] = np.flatnonzero(touched).tolist()
     return classes
-
-
-def output_names(space: LabelSpace) -> tuple[str, ...]:
-    """A name for each output of a student: those of the classes, or of both vocabularies for two heads."""
-    if not space.two_heads:
-        return space.names
-    weak, teacher = space.weak_vocabulary, space.teacher_vocabulary
-    return (*(f"weak: {name}" for name in weak), *(f"teacher: {name}" for name in teacher))

@@ -33,13 +33,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from sublabel._files import write_atomically
 from sublabel._jobs import job_map
+from sublabel._outputs import output_names
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, TableError
 from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.labels import LabelSpace, Vocabulary
 from sublabel.media import DecodedMedia, decode_manifest
 from sublabel.study.options import BASELINE, StudyOptions
-from sublabel.study.runner import Runner, classes_that_touch, output_names
+from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.tables import (
     Relabeled,
     open_manifest,

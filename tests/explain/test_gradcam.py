@@ -212,6 +212,25 @@ def test_a_cnn_is_explained_by_its_last_maps_that_are_not_tiny(name, layer):
     torch.testing.assert_close(grad_cam(classifier, images, 2), expected.detach(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("convnext_atto", "stages.2"),
+        ("efficientnet_b0", "blocks.4"),
+        ("mobilenetv3_small_100", "blocks.3"),
+        ("regnety_002", "s3"),
+        ("tresnet_m", "body.layer3"),
+        ("poolformer_s12", "stages.2"),
+        ("tsn:efficientnet_b0", "image_backbone.blocks.4"),
+    ],
+)
+def test_blocks_within_a_chain_that_ends_tiny_are_no_stem(name, layer):
+    is_video = name.startswith("tsn:")
+    backbone = create_video_backbone(name) if is_video else timm.create_model(name, num_classes=0)
+    inputs = torch.zeros(1, 3, *((2,) if is_video else ()), 64, 64)
+    assert feature_layer(backbone, inputs) is backbone.get_submodule(layer)
+
+
 @pytest.mark.parametrize("name", ["small_resnet3d", "x3d_xs", "slow_r50_narrow"])
 def test_a_3d_network_is_explained_over_time_and_space(name):
     backbone = create_video_backbone(name)

@@ -14,7 +14,8 @@ import sublabel as sl
 from sublabel.cli import main
 from sublabel.errors import ConfigError
 from sublabel.explain import ExplainQuery, explain_study, grad_cam, side_by_side
-from sublabel.explain.models import StudyFolder
+from sublabel.explain.folder import StudyFolder
+from sublabel.explain.models import StudyModel
 from sublabel.explain.query import find_groups
 from sublabel.study import Study, StudyOptions, TrainOptions
 from sublabel.tables import iter_pairs, open_manifest, read_relabeled
@@ -26,6 +27,7 @@ from sublabel_video.synthetic import SyntheticOptions, make_videos
 
 NAMES = ["rows", "columns", "<b>plain & \u05d0\u05d1\u05d2"]
 SPL, WEAK, FINE = "seed0/raw_spl/pretrained", "seed0/weak_only/pretrained", "seed0/raw_spl/finetuned"
+TWO = "seed0/two_heads/pretrained"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,7 +64,12 @@ def study(tmp_path_factory):
     ]
     pq.write_table(pa.Table.from_pylist(rows), out / "manifest.parquet")
     quick = TrainOptions(epochs=2, batch_size=16, optimizer="adamw", learning_rate=4e-3, augmentation="shift")
-    chosen = {"weak-only": sl.WeakOnly(), "raw SPL": sl.RawSPL(), "agreement": sl.AgreementFilter()}
+    chosen = {
+        "weak-only": sl.WeakOnly(),
+        "raw SPL": sl.RawSPL(),
+        "agreement": sl.AgreementFilter(),
+        "two heads": sl.TwoHead(),
+    }
     options = StudyOptions(
         backbone="small_resnet7",
         strategies=chosen,
@@ -165,15 +172,55 @@ def test_a_sample_is_explained_with_its_own_class_or_the_one_that_is_asked_for(s
     assert tested.split == "target_test"
 
 
+@pytest.mark.parametrize("side", ["weak", "teacher"])
+def test_a_class_of_either_head_is_shown_on_its_own_samples(study, pairs, tmp_path, side):
+    made = explain(study, tmp_path, model=TWO, label=f"{side}: columns", top=3)
+    own = {sample_id for sample_id, pair in pairs.items() if pair[side == "teacher"] == "columns"}
+    assert {entry.sample_id for entry in made} <= own
+    assert made[0].available == len(own)
+    assert [panel.label for panel in made[0].panels] == [f"{side}: columns"]
+
+
+def test_a_cell_of_a_two_head_model_shows_the_class_of_each_head(study, pairs, tmp_path):
+    cell = next(pair for pair in pairs.values() if pair[0] != pair[1])
+    made = explain(study, tmp_path, model=SPL, versus=TWO, cell=cell, top=2)
+    labels = [f"{cell[0]} × {cell[1]}", f"weak: {cell[0]}", f"teacher: {cell[1]}"]
+    assert [[panel.label for panel in entry.panels] for entry in made] == [labels] * len(made)
+    sample_id = made[0].sample_id
+    [asked] = explain(study, tmp_path, model=TWO, sample_id=sample_id)
+    assert [panel.label for panel in asked.panels] == labels[1:]
+    assert [panel.probability for panel in asked.panels] == [
+        panel.probability for panel in made[0].panels[1:]
+    ]
+
+
+def test_probabilities_of_a_two_head_model_sum_to_one_in_each_head(study):
+    model, images = (
+        StudyModel.load(StudyFolder.open(study), TWO),
+        torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8),
+    )
+    with torch.inference_mode():
+        found, logits = model.probabilities(images), model.classifier(images)
+    assert model.classes == tuple(f"{side}: {name}" for side in ("weak", "teacher") for name in sorted(NAMES))
+    torch.testing.assert_close(found[:, :3], logits[:, :3].softmax(1))
+    torch.testing.assert_close(found[:, 3:], logits[:, 3:].softmax(1))
+
+
+def test_a_test_sample_has_the_teachers_class_of_a_two_head_model(study, tmp_path):
+    made = explain(study, tmp_path, model=FINE, versus=TWO, label="columns", top=1)
+    assert [panel.label for panel in made[0].panels] == ["columns", "teacher: columns"]
+
+
 def test_candidates_are_spread_over_all_there_are(study):
     folder = StudyFolder.open(study)
     samples = folder.samples(SPL)
     query = ExplainQuery(model=WEAK, label="rows", candidates=5)
-    [group] = find_groups(query, [folder.model(WEAK)], samples, {})
+    model = StudyModel.load(folder, WEAK)
+    [group] = find_groups(query, [model], samples, {})
     everything = [
         sample_id
-        for sample_id, label in zip(samples.sample_ids, folder.model(WEAK).labels_of(samples), strict=True)
-        if label == folder.model(WEAK).named("rows")
+        for sample_id, labels in zip(samples.sample_ids, model.labels_of(samples), strict=True)
+        if labels == model.named("rows")
     ]
     expected = [everything[index * len(everything) // 5] for index in range(5)]
     assert [candidate.sample_id for candidate in group.candidates] == expected
@@ -208,7 +255,7 @@ def test_the_page_shows_names_as_text_and_needs_no_network(study, tmp_path):
 def test_what_cannot_be_read_is_counted_and_progress_reaches_its_end(study, tmp_path):
     [group] = find_groups(
         ExplainQuery(model=WEAK, label="rows"),
-        [StudyFolder.open(study).model(WEAK)],
+        [StudyModel.load(StudyFolder.open(study), WEAK)],
         StudyFolder.open(study).samples(WEAK),
         {},
     )
@@ -244,6 +291,14 @@ def test_a_sample_that_cannot_be_read_is_an_error(study, tmp_path):
         ({"cell": ("rows", "zumba")}, "'zumba' is no teacher class"),
         ({"row": "zumba"}, "'zumba' is no weak class"),
         ({"row": "rows", "model": FINE}, "has no label space, so no rows"),
+        (
+            {"row": "rows", "model": TWO},
+            "no classes within the row 'rows': give a cell, or the label 'weak: ",
+        ),
+        (
+            {"label": "rows", "model": TWO},
+            "'rows' is no class of seed0/two_heads/pretrained; there are 6, such as 'weak: ",
+        ),
         ({"sample_id": "nobody"}, "no sample of the weak split or of target_test is called 'nobody'"),
         ({"label": "rows", "model": "seed0/raw_spl"}, "has no model 'seed0/raw_spl'; there are seed0/"),
         ({"label": "rows", "layer": "stage9"}, "no layer 'stage9'; did you mean stage"),
@@ -263,8 +318,8 @@ def test_a_query_asks_one_question(options):
 def test_a_study_whose_manifest_moved_takes_it_as_an_option(study, tmp_path):
     query = ExplainQuery(model=WEAK, label="rows", top=1)
     moved = tmp_path / "moved.parquet"
-    record = json.loads((study / "study.json").read_text(encoding="utf-8"))
-    folder = StudyFolder(study, {**record, "manifest": "nowhere.parquet"})
+    record = StudyFolder.open(study).record
+    folder = StudyFolder(study, record.model_copy(update={"manifest": "nowhere.parquet"}))
     with pytest.raises(ConfigError, match=r"nowhere.parquet\): say where it is with --manifest"):
         folder.manifest()
     moved.write_bytes((study / "manifest.parquet").read_bytes())
@@ -315,7 +370,9 @@ def test_the_command_explains_clips_with_strips_and_animations(video_study, tmp_
     panels = len(first["panels"])
     assert Image.open(tmp_path / "00-00.png").size == (8 * 160 + 7 * 4, (panels + 1) * 160 + panels * 4)
     assert Image.open(tmp_path / "00-00.webp").size == ((panels + 1) * 160 + panels * 4, 160)
-    assert "<video" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "video" in page.tags
+    assert page.sources == [file for entry in stored for file in entry["files"]]
 
 
 def test_a_model_of_the_curve_has_its_own_pairs(video_study, tmp_path):

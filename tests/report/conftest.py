@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.explain import ExplainQuery
 from sublabel.explain.listing import Explanation, PanelInfo, write_listing
 from sublabel.explain.pictures import write_png
-from sublabel.labels import RawSPL, Vocabulary
+from sublabel.labels import ConfidentSPL, RawSPL, TopKSPL, TwoHead, Vocabulary
 from sublabel.study import StudyOptions, default_strategies
 from sublabel.study.study import slug
 from sublabel.tables import (
@@ -132,7 +133,13 @@ def study(tmp_path_factory):
     strategies = default_strategies(RawSPL(min_count=4))
     for name, strategy in strategies.items():
         relabel_table(seeded / "predictions", seeded / slug(name) / "relabeled.parquet", strategy)
-    options = StudyOptions(backbone="small_resnet7", strategies=strategies, seeds=3, clips_per_video=(1, 3))
+    options = StudyOptions(
+        backbone="small_resnet7",
+        strategies=strategies,
+        seeds=3,
+        clips_per_video=(1, 3),
+        curve=("weak-only", "raw SPL"),
+    )
     record = {
         "same": {"domain": {"image_size": 8}},
         "options": options.model_dump(mode="json"),
@@ -145,4 +152,19 @@ def study(tmp_path_factory):
     card = {"made_by": {"precision": "32-true", "versions": {"torch": "2.13.0"}}}
     (seeded / "teacher" / "card.json").write_text(json.dumps(card), encoding="utf-8")
     write_explanations(out / "explanations")
+    return out
+
+
+@pytest.fixture(scope="session")
+def refined(study, tmp_path_factory):
+    """The same with strategies whose cells do not decide the class."""
+    out = shutil.copytree(study, tmp_path_factory.mktemp("refined") / "run")
+    more = {"confident": ConfidentSPL(thresholds=0.9), "top-k": TopKSPL(k=1), "two heads": TwoHead()}
+    for name, strategy in more.items():
+        relabel_table(
+            out / "seed0" / "predictions", out / "seed0" / slug(name) / "relabeled.parquet", strategy
+        )
+    record = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    record["options"]["strategies"] |= {name: s.model_dump(mode="json") for name, s in more.items()}
+    (out / "study.json").write_text(json.dumps(record), encoding="utf-8")
     return out

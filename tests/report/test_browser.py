@@ -142,13 +142,83 @@ def test_the_matrix_can_be_walked_with_the_keyboard(shown, study):
     canvas = shown.find_element(By.ID, "matrix-canvas")
     canvas.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ENTER)
     said = shown.find_element(By.ID, "matrix-readout").text
-    assert said.endswith("Listed below.")
+    assert said.endswith("Listed below; Escape lists all cells again.")
     rows = shown.find_elements(By.CSS_SELECTOR, "#cells-table tbody tr")
     assert len(rows) == 1
     weak, teacher, samples = [cell.text for cell in rows[0].find_elements(By.TAG_NAME, "td")][:3]
     vocabulary = confusion.weak_vocabulary
     assert int(samples) == confusion.counts.toarray()[vocabulary.index(weak), vocabulary.index(teacher)]
     assert f"weak label: {weak}" in said
+
+
+@pytest.mark.parametrize("way", ["button", "escape on the matrix", "escape in the list"])
+def test_the_list_of_one_cell_leads_back_to_all_cells(shown, way):
+    before = len(column(shown, "cells-table", 1))
+    back = shown.find_element(By.XPATH, "//button[.='Show all cells']")
+    assert not back.is_displayed()
+    canvas = shown.find_element(By.ID, "matrix-canvas")
+    canvas.send_keys(Keys.ARROW_RIGHT, Keys.ENTER)
+    assert len(column(shown, "cells-table", 1)) <= 1
+    assert back.is_displayed()
+    if way == "button":
+        centre(shown, back)
+        back.click()
+    else:
+        (canvas if way == "escape on the matrix" else back).send_keys(Keys.ESCAPE)
+    assert len(column(shown, "cells-table", 1)) == before
+    assert not back.is_displayed()
+    assert "Listed below" not in shown.find_element(By.ID, "matrix-readout").text
+
+
+def test_a_chart_is_a_picture_with_words_and_its_menu_stands_visibly_beside_it(shown):
+    for chart in shown.find_elements(By.CSS_SELECTOR, "[data-chart]"):
+        picture = chart.find_element(By.CSS_SELECTOR, "svg[role=img]")
+        assert len(picture.get_attribute("aria-label")) > 20
+        assert not chart.find_elements(By.CSS_SELECTOR, "[role=img] details, [role=img] summary")
+        menu = chart.find_element(By.TAG_NAME, "summary")
+        assert menu.value_of_css_property("opacity") == "1"
+        assert menu.get_attribute("aria-label") == "Save this chart"
+    assert not shown.find_elements(By.CSS_SELECTOR, "[role=img] [role=img]")
+
+
+def test_what_only_a_pointer_can_do_is_not_printed(shown):
+    shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert not shown.find_element(By.ID, "matrix-readout").is_displayed()
+    finally:
+        shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_long_reason_stays_in_its_own_column(browser, tmp_path):
+    confusion = ConfusionMatrix.from_labels([0, 1], [0, 0], weak_vocabulary=2)
+    reason = "unreadable: " + "the container says that it ends before it begins, " * 4
+    page = write_report(from_confusion(confusion, statuses={"ok": 2, reason: 3}), tmp_path / "reason.html")
+    for width in (1400, 400):
+        resize(browser, width)
+        show(browser, page)
+        name = browser.find_element(By.CSS_SELECTOR, "#failures tbody th")
+        assert name.text == reason.strip()
+        assert browser.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", name)
+
+
+def test_a_few_rows_of_many_columns_are_high_enough_to_point_at(browser, tmp_path):
+    labels = np.random.default_rng(0).integers(0, 1200, 5000)
+    confusion = ConfusionMatrix.from_labels(labels % 3, labels, weak_vocabulary=3, teacher_vocabulary=1200)
+    page = write_report(from_confusion(confusion), tmp_path / "wide.html")
+    resize(browser, 1400)
+    show(browser, page)
+    assert browser.find_element(By.ID, "matrix-canvas").size["height"] >= 26 + 3 * 12
+
+
+def test_a_matrix_without_samples_is_a_sentence(browser, tmp_path):
+    page = write_report(from_confusion(ConfusionMatrix(["a", "b", "c"])), tmp_path / "empty.html")
+    resize(browser, 1400)
+    show(browser, page)
+    for section in ("matrix", "spaces", "sizes", "dropped"):
+        found = browser.find_element(By.ID, section)
+        assert "there is nothing to draw" in found.text
+        assert not found.find_elements(By.CSS_SELECTOR, "svg, canvas")
+    assert browser.get_log("browser") == []
 
 
 def column(browser, table, number):

@@ -19,6 +19,7 @@ from sublabel.report import (
     label_spaces_chart,
     results_chart,
     samples_chart,
+    save_chart,
     save_charts,
     statuses_chart,
     theme,
@@ -75,10 +76,13 @@ def test_intervals_over_seeds_are_students(data):
     assert (row["low"], row["high"]) == pytest.approx((100 * low, 100 * high))
 
 
-def test_one_seed_has_the_interval_of_one_test():
-    runs = (RunMetrics(row="weak-only", seed=0, top1=0.8, top5=0.9),)
+@pytest.mark.parametrize("top1", [0.0, 0.8, 1.0])
+def test_one_seed_has_the_interval_of_one_test_also_where_all_or_none_are_right(top1):
+    runs = (RunMetrics(row="weak-only", seed=0, top1=top1, top5=top1),)
     [row, _] = values(results_chart(Comparison(runs=runs, baseline="weak-only", test_samples=400)))
-    assert (row["low"], row["high"]) == pytest.approx((80 - 1.96 * 2, 80 + 1.96 * 2), abs=0.01)
+    expected = stats.binomtest(int(400 * top1), 400).proportion_ci(0.95, "wilson")
+    assert (row["low"], row["high"]) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-3)
+    assert row["high"] - row["low"] > 0.5
 
 
 def test_a_study_without_a_curve_has_no_curve_chart():
@@ -89,6 +93,42 @@ def test_a_study_without_a_curve_has_no_curve_chart():
 def test_the_curve_ends_with_all_clips():
     rows = values(curve_chart(comparison(("weak-only", "raw SPL"))))
     assert [row["clips per video"] for row in rows if row["pre-training"] == "raw SPL"] == ["1", "3", "all"]
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 7])
+def test_axes_of_few_samples_count_in_whole_numbers(samples, tmp_path):
+    labels = np.arange(samples)
+    confusion = ConfusionMatrix.from_labels(labels, labels // 2 * 2, weak_vocabulary=samples)
+    failures, kept = statuses_chart({"ok": 5, "missing": samples}), samples_chart(from_confusion(confusion))
+    for chart, beside_bars in ((failures, 1), (kept, 0)):
+        save_chart(chart, tmp_path / "few.svg")
+        numbers = re.findall(r">([\d.]+)</text>", (tmp_path / "few.svg").read_text(encoding="utf-8"))
+        ticks = numbers[: len(numbers) - beside_bars]
+        assert ticks[:2] == ["0", "1"]
+        assert len(ticks) == len({*ticks})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"class number {number:2}" for number in range(3)],
+        ["orbit clockwise again", "orbit counter-clockwise again", "rotate clockwise"],
+        [f"{number} of the many classes" for number in range(3)],
+    ],
+)
+def test_names_that_begin_or_end_alike_can_be_told_apart_beside_a_panel(names, tmp_path):
+    data = from_confusion(ConfusionMatrix.from_labels([0, 1, 2], [0, 1, 2], weak_vocabulary=names))
+    save_chart(label_space_chart(data, None), tmp_path / "panel.svg")
+    drawn = re.findall(r">([^<]*…[^<]*)</text>", (tmp_path / "panel.svg").read_text(encoding="utf-8"))
+    assert len(drawn) == 6
+    assert len({*drawn}) == 3
+
+
+def test_many_strategies_have_colours_and_marks_of_their_own():
+    names = [f"strategy {number}" for number in range(len(theme.PALETTE))]
+    assert len({*theme.row_colours(names).range}) == len(names) == 16
+    marks = [*zip(2 * theme.PALETTE, theme.shapes(2 * len(names)), strict=True)]
+    assert len({*marks}) == len(marks)
 
 
 def test_nothing_that_failed_makes_no_chart():
@@ -132,6 +172,13 @@ def test_only_cells_with_samples_are_marked_as_dropped(data):
     assert not any(row["dropped"] for row in rows if row["weak"] == row["teacher"])
 
 
+def test_a_cell_without_sure_samples_is_not_marked_as_dropped(refined):
+    data = collect(refined, pictures=0)
+    rows = values(label_space_chart(data, data.space("confident")))
+    assert any(row["class"] == "none" and row["samples"] for row in rows)
+    assert not any(row["dropped"] for row in rows)
+
+
 def test_kept_and_dropped_add_up_to_all_samples(data):
     rows = values(samples_chart(data))
     for name in ("weak-only", "agreement", "matched control"):
@@ -163,6 +210,24 @@ def test_the_figure_of_the_paper_has_the_matrix_and_every_space_of_cells(data):
     assert [title.partition(":")[0] for title in titles] == [
         "confusion matrix", "weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B",
     ]  # fmt: skip
+
+
+def test_only_spaces_whose_cells_have_one_class_are_drawn(refined):
+    data = collect(refined, pictures=0)
+    titles = [panel["title"] for panel in label_spaces_chart(data).to_dict()["concat"]]
+    classes = data.space("confident").num_classes
+    assert titles[6:] == [f"confident: {classes} classes (sure samples)", titles[-1]]
+    assert titles[-1].startswith("top-k: ")
+    for name in ("two heads", "matched control"):
+        with pytest.raises(ConfigError, match=f"'{name}' draws .*, or has two .*: choose of weak-only, "):
+            label_space_chart(data, data.space(name))
+
+
+def test_sizes_of_two_heads_are_those_of_their_classes(refined):
+    data = collect(refined, pictures=0)
+    rows = [row["samples"] for row in values(class_sizes_chart(data)) if row.get("strategy") == "two heads"]
+    counts = data.confusion.counts.toarray()
+    assert rows == sorted([*counts.sum(axis=1).tolist(), *counts.sum(axis=0).tolist()], reverse=True)
 
 
 def test_a_space_of_no_samples_is_drawn(tmp_path):

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sublabel.errors import ArtifactError, ConfigError
+from sublabel.errors import ArtifactError, ConfigError, SublabelError, TableError
+from sublabel.evaluation import wilson_interval
 from sublabel.explain.listing import read_listing
-from sublabel.labels import ConfusionMatrix, RawSPL, TeacherOnly
+from sublabel.labels import ConfusionMatrix, MatchedControl, RawSPL, TeacherOnly
+from sublabel.media import decode_manifest
 from sublabel.report import collect, from_confusion
-from sublabel.report.examples import wilson_lower
-from tests.report.conftest import REASON, SAMPLES, draw_labels, sample_id, write_explanations
+from sublabel.study.study import slug
+from sublabel.tables import open_manifest, read_relabeled
+from sublabel_image import ImageDomain
+from tests.report.conftest import NAMES, REASON, SAMPLES, draw_labels, sample_id, write_explanations
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +38,20 @@ def read_rows():
     ]
 
 
+def write_json(path, change):
+    """Change what a JSON file holds."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def test_sizes_and_shares_of_classes_are_those_counted_by_hand(data):
     cells = Counter((weak, teacher) for _, weak, teacher, _ in read_rows())
     rows = Counter(weak for _, weak, _, _ in read_rows())
     space = data.chosen_space.space
     assert data.chosen == "raw SPL"
     for label, kind in enumerate(space.kinds):
-        weak, teacher = int(data.classes.weak[label]), int(data.classes.teacher[label])
+        weak, teacher = int(data.classes.weak[label]), int(data.chosen_space.space.classes.teacher[label])
         if kind == "other":
             continue
         assert data.classes.size[label] == cells[weak, teacher]
@@ -45,16 +59,89 @@ def test_sizes_and_shares_of_classes_are_those_counted_by_hand(data):
     assert data.classes.size.sum() == len(read_rows())
 
 
+def test_sizes_and_drops_are_those_that_the_study_assigned(refined):
+    data = collect(refined, pictures=0)
+    pairs = {sample_id(number): (weak, teacher) for number, weak, teacher, _ in read_rows()}
+    for entry in data.spaces:
+        table = read_relabeled(refined / "seed0" / slug(entry.name) / "relabeled.parquet")
+        labels = dict(zip(table.sample_ids.to_pylist(), table.labels.tolist(), strict=True))
+        kept = {own: labels[own] for own in pairs if labels[own] >= 0}
+        if entry.space.two_heads:
+            expected = Counter(output for w, t in pairs.values() for output in (w, len(NAMES) + t))
+        else:
+            expected = Counter(kept.values())
+        assert entry.outcome.size.tolist() == [expected[label] for label in range(entry.num_classes)]
+        assert len(entry.names) == len(entry.kinds) == len(entry.weak) == entry.num_classes
+        assert entry.outcome.agreed == sum(pairs[own][0] == pairs[own][1] for own in kept)
+        assert entry.outcome.agreed + entry.outcome.disagreed == len(kept)
+        dropped = Counter(pairs[own][0] for own in pairs.keys() - kept.keys())
+        assert entry.outcome.dropped.tolist() == [dropped[row] for row in range(len(NAMES))]
+    confident = data.space("confident")
+    unsure = confident.space.classes.is_kind("unsure")
+    assert confident.outcome.size[unsure].all()
+    assert (confident.outcome.size == confident.space.sizes).all()
+    control = data.space("matched control")
+    assert (control.outcome.size != control.space.sizes).any()
+
+
+def test_a_table_of_other_samples_than_the_predictions_is_refused(refined, tmp_path):
+    copied = shutil.copytree(refined, tmp_path / "copied")
+    path = copied / "seed0" / "raw_spl" / "relabeled.parquet"
+    table = pq.read_table(path)
+    for other in (table.slice(1), table.slice(0, 200), pa.concat_tables([table, table.slice(0, 1)])):
+        pq.write_table(other, path)
+        with pytest.raises(TableError, match=r"raw_spl.*does not hold the samples of .*run the study again"):
+            collect(copied, pictures=0)
+    # Cut at other places, they are the same.
+    pq.write_table(table, path, row_group_size=7)
+    assert (
+        collect(copied, pictures=0).classes.size.tolist()
+        == np.bincount(table["label"].to_numpy()[table["label"].to_numpy() >= 0]).tolist()
+    )
+
+
+def test_counts_alone_give_a_control_the_sizes_that_are_expected():
+    confusion = ConfusionMatrix.from_labels([0, 0, 0, 1], [0, 1, 1, 1], weak_vocabulary=2)
+    control = from_confusion(confusion, {"control": MatchedControl(), "raw": RawSPL()}).space("control")
+    assert control.outcome.size.tolist() == [1, 2, 1]
+    assert (control.outcome.agreed, control.outcome.disagreed) == (2, 2)
+
+
+def test_a_study_of_two_heads_shows_the_classes_of_both(refined):
+    data = collect(refined, strategy="two heads")
+    rows = Counter(weak for _, weak, _, _ in read_rows())
+    columns = Counter(teacher for _, _, teacher, _ in read_rows())
+    assert data.chosen_space.names[0] == f"weak: {NAMES[0]}"
+    assert data.chosen_space.names[-1] == f"teacher: {NAMES[-1]}"
+    assert data.classes.size.tolist() == [*(rows[w] for w in range(6)), *(columns[t] for t in range(6))]
+    assert data.classes.share[:6].tolist() == [1.0] * 6
+    assert data.classes.share[6] == pytest.approx(columns[0] / len(read_rows()))
+    own = [p for _, _, teacher, p in read_rows() if teacher == 0]
+    assert data.confidence[6] == pytest.approx(np.mean(own), abs=1e-6)
+    assert all(len(example.pictures) == 3 for example in data.examples)
+
+
+def test_a_study_of_nothing_but_two_heads_has_a_report(refined, tmp_path):
+    copied = shutil.copytree(refined, tmp_path / "copied")
+    write_json(copied / "study.json", keep_two_heads)
+    assert collect(copied, pictures=0).chosen == "two heads"
+
+
+def keep_two_heads(record):
+    strategies = record["options"]["strategies"]
+    record["options"]["strategies"] = {"two heads": strategies["two heads"]}
+
+
 def test_confidence_of_a_class_is_the_mean_of_its_samples(data):
     label = int(np.argmax(data.classes.size))
-    own = (int(data.classes.weak[label]), int(data.classes.teacher[label]))
+    own = (int(data.classes.weak[label]), int(data.chosen_space.space.classes.teacher[label]))
     expected = np.mean([p for _, weak, teacher, p in read_rows() if (weak, teacher) == own])
     assert data.confidence[label] == pytest.approx(expected, abs=1e-6)
 
 
 def test_examples_are_the_samples_the_teacher_is_surest_of(data):
     example = next(entry for entry in data.examples if entry.group == "most confused")
-    own = (int(data.classes.weak[example.label]), int(data.classes.teacher[example.label]))
+    own = (int(data.classes.weak[example.label]), int(data.chosen_space.space.classes.teacher[example.label]))
     surest = sorted((-p, number) for number, weak, teacher, p in read_rows() if (weak, teacher) == own)[:3]
     assert [picture.sample_id for picture in example.pictures] == [sample_id(number) for _, number in surest]
 
@@ -71,9 +158,9 @@ def test_most_confused_are_disagreed_classes_by_a_cautious_share(data):
     shown = [entry.label for entry in data.examples if entry.group == "most confused"]
     kinds, rows = data.chosen_space.space.kinds, Counter(weak for _, weak, _, _ in read_rows())
     bounds = {
-        label: wilson_lower(
+        label: wilson_interval(
             np.array([data.classes.size[label]]), np.array([rows[int(data.classes.weak[label])]])
-        )[0]
+        )[0][0]
         for label, kind in enumerate(kinds)
         if kind == "disagreed"
     }
@@ -92,6 +179,76 @@ def test_a_sample_whose_media_are_gone_says_so_and_has_no_picture(study, tmp_pat
     assert all(not example.pictures for example in found.examples)
     assert any("--manifest" in note for note in found.notes)
     assert collect(moved, manifest=study / "manifest.parquet").examples[0].pictures
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    return shutil.copytree(study, tmp_path / "copied")
+
+
+def test_media_that_the_study_decoded_are_shown_where_their_files_are_gone(copied):
+    manifest = open_manifest(copied / "manifest.parquet").filter(split="weak")
+    decode_manifest(manifest, ImageDomain(8), copied / "media" / "weak", made_by={})
+    rows = pq.read_table(copied / "manifest.parquet").to_pylist()
+    gone = [{**row, "image": b"gone"} for row in rows]
+    pq.write_table(pa.Table.from_pylist(gone), copied / "manifest.parquet")
+    shown = [picture for example in collect(copied).examples for picture in example.pictures]
+    assert shown
+    assert all(picture.jpeg for picture in shown)
+    shutil.rmtree(copied / "media")
+    assert not any(p.jpeg for example in collect(copied).examples for p in example.pictures)
+
+
+def test_the_manifest_of_another_study_is_refused_and_its_own_is_told_of(copied, tmp_path):
+    other = tmp_path / "other.parquet"
+    pq.write_table(pq.read_table(copied / "manifest.parquet").slice(1), other)
+    with pytest.raises(ConfigError, match=r"has no sample .*\(1 of 300 are missing.* not the one of this"):
+        collect(copied, manifest=other, pictures=0)
+    other.replace(copied / "manifest.parquet")
+    found = collect(copied)
+    assert "Manifest" not in dict(found.facts)
+    assert [note for note in found.notes if "not the one of this study" in note]
+
+
+def test_a_study_that_names_no_domain_says_so_and_does_not_ask_for_its_manifest(copied):
+    write_json(copied / "study.json", lambda record: record.pop("domain"))
+    [note] = collect(copied, manifest=copied / "manifest.parquet").notes
+    assert "does not say of which domain" in note
+
+
+def test_a_table_from_before_the_study_grew_says_what_it_lacks(copied):
+    assert not [note for note in collect(copied, pictures=0).notes if "earlier state" in note]
+    write_json(copied / "comparison.json", lambda kept: kept.update(runs=kept["runs"][:-1]))
+    [note] = collect(copied, pictures=0).notes
+    assert "1 of its 30 runs are not in it, such as raw SPL with 3 clips per video, seed 2" in note
+    write_json(copied / "study.json", lambda record: record["options"].update(seeds=5))
+    [note] = collect(copied, pictures=0).notes
+    assert "21 of its 50 runs are not in it, such as weak-only, seed 3" in note
+
+
+def drop_options(record):
+    del record["options"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("study.json", drop_options, r"\(options: Field required\)"),
+        ("study.json", lambda record: record["options"].pop("seeds"), r"\(options.seeds: Field required\)"),
+        ("study.json", lambda record: record["options"].update(strategies=[]), "options.strategies: "),
+        ("comparison.json", lambda kept: kept.pop("runs"), r"\(there is no 'runs'\)"),
+        ("comparison.json", lambda kept: kept["runs"][0].pop("seed"), r"\(runs.0.seed: Field required\)"),
+        ("seed0/teacher/card.json", lambda card: card.pop("made_by"), r"\(made_by: Field required\)"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(copied, name, change, said):
+    write_json(copied / name, change)
+    with pytest.raises(ArtifactError, match=f"{name} is damaged .*{said}"):
+        collect(copied, pictures=0)
+    for content in (b"{", b"[]", b"\xff"):
+        (copied / name).write_bytes(content)
+        with pytest.raises(ArtifactError, match=f"{name} is damaged"):
+            collect(copied, pictures=0)
 
 
 def test_a_study_that_has_not_ended_is_reported_as_far_as_it_is(study, tmp_path):
@@ -134,12 +291,13 @@ def test_the_chosen_strategy_is_raw_spl_unless_another_is_asked_for(study):
     ("change", "said"),
     [
         ({"strategy": "raw spl"}, "no strategy 'raw spl' in this report: it has weak-only"),
+        ({"pictures": -1}, "pictures is -1; expected examples a class, 0 for none"),
         ({"seed": 4}, "no predictions of seed 4 .*it has seed0"),
-        ({"manifest": "nowhere.parquet"}, "no manifest nowhere.parquet"),
+        ({"manifest": "nowhere.parquet"}, "no file or folder nowhere.parquet"),
     ],
 )
 def test_what_is_not_there_is_named(study, change, said):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(SublabelError, match=said):
         collect(study, **change)
 
 

@@ -144,6 +144,32 @@ def test_long_lists_are_cut_at_the_largest_and_say_so(data, monkeypatch):
     assert re.search(r"Listed are the 2 largest of \d+ classes", page)
 
 
+def test_what_cannot_be_drawn_or_is_counted_otherwise_is_said(refined):
+    page = " ".join("".join(Outline(render(collect(refined, pictures=0))).texts).split())
+    assert (
+        "Not drawn, as a cell has no class of its own: matched control (classes are drawn by chance), "
+        in page
+    )
+    assert "two heads (a sample is in a weak" in page
+    assert "“Sure samples”: the matrix shows what becomes of the samples whose prediction reaches" in page
+    assert page.count("In top-k a sample has several classes; it counts in that of") == 2
+    assert "A sample is in two classes of two heads." in page
+
+
+@pytest.mark.parametrize(
+    ("strategy", "of", "said"),
+    [
+        ("raw SPL", "row", "Each with its share of the samples of its weak label (its row), and"),
+        ("teacher-only", "all", "Each with its share of all samples, and"),
+        ("two heads", "either", "(its row), or of all samples where it is not of one row, and"),
+    ],
+)
+def test_shares_say_what_they_are_of(refined, strategy, of, said):
+    page = render(collect(refined, pictures=0, strategy=strategy))
+    assert block(page)["classes"]["sharesOf"] == of
+    assert said in page
+
+
 def test_losses_name_the_weak_classes_that_lost_most(data):
     losses = {loss.strategy: loss for loss in page_module.losses(data)}
     assert losses["weak-only"].dropped == 0

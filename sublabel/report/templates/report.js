@@ -27,6 +27,7 @@
     const search = make("input", { type: "search", autocomplete: "off" });
     const status = make("span", { className: "small" });
     status.setAttribute("role", "status");
+    const all = make("button", { type: "button", textContent: "Show all cells" });
     const controls = make("div", { className: "controls" }, make("label", {}, "Search ", search));
     for (const select of selects) {
       const box = make("select", {}, make("option", { value: "", textContent: "all" }));
@@ -34,7 +35,7 @@
       box.addEventListener("change", () => { state.chosen[select.name] = box.value; state.shown = PAGE; update(); });
       controls.append(make("label", {}, `${select.name} `, box));
     }
-    controls.append(status);
+    controls.append(all, status);
     const heads = columns.map((column, position) => {
       const button = make("button", { type: "button", textContent: column.title });
       button.addEventListener("click", () => {
@@ -90,13 +91,21 @@
       });
       status.textContent = `${number.format(shown.length)} of ${number.format(found.length)} shown`;
       more.hidden = shown.length === found.length;
+      all.hidden = !state.only;
       root.dispatchEvent(new CustomEvent("listed", { detail: state.text }));
     }
 
+    /* Only the rows that pass the test, or all of them again (null). */
+    function only(test) {
+      Object.assign(state, { only: test, text: "", shown: PAGE });
+      search.value = "";
+      update();
+    }
+
+    all.addEventListener("click", () => { only(null); search.focus(); });
+    root.addEventListener("keydown", (event) => { if (event.key === "Escape" && state.only) { only(null); search.focus(); } });
     update();
-    return {
-      only(test) { state.only = test; state.text = ""; search.value = ""; state.shown = PAGE; update(); },
-    };
+    return { only, isFiltered: () => state.only !== null };
   }
 
   function classesTable(classes) {
@@ -105,7 +114,7 @@
       { title: "class", value: (row) => classes.name[row] },
       { title: "kind", value: (row) => classes.kind[row] },
       { title: "samples", numeric: true, value: (row) => classes.size[row], format: number.format },
-      { title: "of its row", numeric: true, value: (row) => classes.share[row], format: percent },
+      { title: { row: "of its row", all: "of all", either: "share" }[classes.sharesOf], numeric: true, value: (row) => classes.share[row], format: percent },
     ];
     if (classes.hasConfidence) columns.push({ title: "confidence", numeric: true, value: (row) => classes.confidence[row], format: percent });
     const kinds = [...new Set(classes.kind)].sort();
@@ -207,7 +216,9 @@
       // Slanted names of the last columns stand out to the right.
       const right = 4 + Math.round(slanted * 0.5);
       const cell = (wide - left - right) / view.width;
-      const rowHeight = Math.min(cell, 34) * Math.min(1, Math.max(0.35, (1.4 * view.width) / view.height));
+      const fair = Math.min(cell, 34) * Math.min(1, Math.max(0.35, (1.4 * view.width) / view.height));
+      // Few rows of many columns would be thin lines.
+      const rowHeight = Math.max(fair, Math.min(12, 360 / view.height));
       const top = names ? Math.round(slanted * Math.sin(Math.PI / 3)) + 14 : 26;
       return { wide, left, top, cell, rowHeight, named: names && rowHeight >= 9, tall: top + rowHeight * view.height + 4 };
     }
@@ -255,11 +266,20 @@
       }));
     }
 
-    function fitted(pen, text, room) {
-      if (pen.measureText(text).width <= room) return text;
-      let kept = [...text];
-      while (kept.length > 1 && pen.measureText(`${kept.join("")}…`).width > room) kept = kept.slice(0, -1);
-      return `${kept.join("")}…`;
+    function fitted(pen, text, room, shareOfEnd) {
+      const letters = [...text];
+      let shown = text;
+      for (let kept = letters.length - 1; kept > 1 && pen.measureText(shown).width > room; kept--) {
+        const end = Math.floor(shareOfEnd * kept);
+        shown = `${letters.slice(0, kept - end).join("")}…${letters.slice(letters.length - end).join("")}`;
+      }
+      return shown;
+    }
+
+    /* Cut at the end, in the middle or at the start: where most names can still be told apart. */
+    function allFitted(pen, names, room) {
+      const cuts = [0, 0.5, 1].map((shareOfEnd) => names.map((name) => fitted(pen, name, room, shareOfEnd)));
+      return cuts.reduce((best, cut) => (new Set(cut).size > new Set(best).size ? cut : best));
     }
 
     function drawNames(pen, place) {
@@ -278,13 +298,15 @@
         return;
       }
       pen.textAlign = "right";
-      view.rows.forEach((row, y) => pen.fillText(fitted(pen, matrix.weak[row], place.left - 6), place.left - 5, place.top + (y + 0.5) * place.rowHeight));
+      const weak = allFitted(pen, view.rows.map((row) => matrix.weak[row]), place.left - 6);
+      const teacher = allFitted(pen, view.columns.map((column) => matrix.teacher[column]), (place.top - 8) / Math.sin(Math.PI / 3));
+      weak.forEach((name, y) => pen.fillText(name, place.left - 5, place.top + (y + 0.5) * place.rowHeight));
       pen.textAlign = "left";
-      view.columns.forEach((column, x) => {
+      teacher.forEach((name, x) => {
         pen.save();
         pen.translate(place.left + (x + 0.5) * place.cell, place.top - 5);
         pen.rotate(-Math.PI / 3);
-        pen.fillText(fitted(pen, matrix.teacher[column], (place.top - 8) / Math.sin(Math.PI / 3)), 0, 0);
+        pen.fillText(name, 0, 0);
         pen.restore();
       });
     }
@@ -328,11 +350,13 @@
       return `weak label: ${named(matrix.weak, rows)}\nteacher: ${named(matrix.teacher, columns)}${agrees ? " (agrees)" : ""}\n${number.format(samples)} samples, ${percent(share)} of the row, ${percent(samples / Math.max(1, matrix.total))} of all${detail}`;
     }
 
+    const inOneLine = (text) => text.replaceAll("\n", " · ");
+
     function move(to, place = layout()) {
       cursor = to;
       draw();
       const text = describe(to);
-      readout.textContent = text.replaceAll("\n", " · ");
+      readout.textContent = inOneLine(text);
       tip.textContent = text;
       tip.hidden = false;
       const [x, y] = [place.left + (to.x + 1) * place.cell, place.top + (to.y + 1) * place.rowHeight];
@@ -352,7 +376,7 @@
       if (!cursor) return;
       const [rows, columns] = [new Set(members(view.rows, cursor.y, view.height)), new Set(members(view.columns, cursor.x, view.width))];
       cells.only((row) => rows.has(matrix.cells.weak[row]) && columns.has(matrix.cells.teacher[row]));
-      readout.textContent = `${describe(cursor).replaceAll("\n", " · ")}. Listed below.`;
+      readout.textContent = `${inOneLine(describe(cursor))}. Listed below; Escape lists all cells again.`;
     }
 
     canvas.addEventListener("pointermove", (event) => {
@@ -366,7 +390,7 @@
     canvas.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
       if (event.key === "Enter") list();
-      else if (event.key === "Escape") { tip.hidden = true; return; }
+      else if (event.key === "Escape") { tip.hidden = true; if (cells.isFiltered()) cells.only(null); return; }
       else if (event.key in steps) {
         const [right, down] = steps[event.key];
         const from = cursor ?? { x: -right, y: -down };
@@ -374,7 +398,10 @@
       } else return;
       event.preventDefault();
     });
-    byId("cells-table").addEventListener("listed", (event) => { if (event.detail !== marked) { marked = event.detail; draw(); } });
+    byId("cells-table").addEventListener("listed", (event) => {
+      if (cursor && !cells.isFiltered()) readout.textContent = inOneLine(describe(cursor));
+      if (event.detail !== marked) { marked = event.detail; draw(); }
+    });
     orderBox.addEventListener("change", choose);
     scaleBox.addEventListener("change", choose);
     dark.addEventListener("change", draw);
@@ -388,15 +415,18 @@
     const options = { renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false }, i18n: { CLICK_TO_VIEW_ACTIONS: "Save this chart" } };
     for (const place of document.querySelectorAll("[data-chart]")) {
       await vegaEmbed(place, specs[place.dataset.chart], options);
+      // The menu beside the picture must stay reachable, so the picture alone is one.
+      const picture = place.querySelector("svg.marks");
+      picture.setAttribute("role", "img");
+      picture.setAttribute("aria-label", place.dataset.description);
       place.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
     }
   }
 
   async function show() {
     const { charts, matrix, classes } = await unpack();
-    const cells = cellsTable(matrix);
+    if (matrix.total) matrixView(matrix, cellsTable(matrix));
     classesTable(classes);
-    matrixView(matrix, cells);
     await embedCharts(charts);
     document.documentElement.dataset.ready = "yes";
   }

@@ -1,0 +1,205 @@
+"""What a study left on disk, opened without torch: its options, label pairs, manifest and media."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sublabel.domain import Domain, load_domain
+from sublabel.errors import ArtifactError, ConfigError
+from sublabel.labels import Vocabulary
+from sublabel.tables import Manifest, iter_pairs, open_manifest, read_predictions_metadata
+
+if TYPE_CHECKING:
+    from sublabel.media import ReadMany
+
+Item = TypeVar("Item")
+
+STUDY_FILE = "study.json"
+# What the recipes call it; studies of version 0.1.0 do not say where it is.
+MANIFEST_NAMES = ("clips.parquet", "manifest.parquet")
+
+
+class RecordedOptions(BaseModel):
+    """The resolved options of a study, as far as they are looked at; all others are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    backbone: str
+    strategies: dict[str, dict[str, Any]]
+    seeds: int
+    pretrain: dict[str, Any]
+    finetune: dict[str, Any]
+    pretrained: bool = False
+    weights: str | None = None
+    alignment: dict[str, str | list[str]] | None = None
+    clips_per_video: tuple[int, ...] = ()
+    curve: tuple[str, ...] = ()
+
+
+class StudyRecord(BaseModel):
+    """What `study.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    options: RecordedOptions
+    same: dict[str, Any] = {}
+    domain: str | None = None
+    manifest: str | None = None
+    """Relative to the folder where it lies within."""
+
+
+class WeakSamples(NamedTuple):
+    """The pairs that a teacher's pass left."""
+
+    sample_ids: np.ndarray
+    """str (N,)."""
+    weak: np.ndarray
+    """int64 (N,), -1 where there is none."""
+    teacher: np.ndarray
+    """int64 (N,), likewise."""
+    weak_vocabulary: Vocabulary
+    teacher_vocabulary: Vocabulary
+
+    @classmethod
+    def read(cls, predictions: Path) -> WeakSamples:
+        """Read predictions: a file, or a folder of shards."""
+        metadata = read_predictions_metadata(predictions)
+        pairs = list(iter_pairs(predictions))
+        ids = [np.array(chunk.sample_ids.to_pylist(), dtype=object) for chunk in pairs]
+        return cls(
+            np.concatenate([np.empty(0, dtype=object), *ids]),
+            np.concatenate([np.empty(0, dtype=np.int64), *(chunk.weak for chunk in pairs)]),
+            np.concatenate([np.empty(0, dtype=np.int64), *(chunk.teacher for chunk in pairs)]),
+            metadata.weak_vocabulary,
+            metadata.teacher_vocabulary,
+        )
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of a study.
+
+    Args:
+        path: What `sublabel.study.Study` wrote.
+        record: What its `study.json` holds.
+    """
+
+    path: Path
+    record: StudyRecord
+
+    @classmethod
+    def open(cls, path: str | Path) -> StudyFolder:
+        """Read `study.json`.
+
+        Raises:
+            ArtifactError: There is none, or it is damaged.
+        """
+        path = Path(path)
+        if not (path / STUDY_FILE).exists():
+            raise ArtifactError(f"{path} holds no {STUDY_FILE}: give the folder of a study")
+        return cls(path, read_artifact(path / STUDY_FILE, StudyRecord.model_validate))
+
+    def domain(self, name: str) -> Domain:
+        """The domain with the study's options."""
+        return load_domain(name, self.record.same.get("domain", {}))
+
+    def reader(self, split: str, domain: Domain) -> ReadMany:
+        """How to read the media of a split: decoded once by the study, or by the domain."""
+        from sublabel.media import DecodedMedia
+
+        decoded = self.path / "media" / split
+        return DecodedMedia(decoded).read_many if decoded.exists() else domain.read_many
+
+    def samples(self, model: str) -> WeakSamples:
+        """The label pairs that a model's classes come from.
+
+        Raises:
+            ArtifactError: There are no predictions beside or above it.
+        """
+        folder = (self.path / model).resolve()
+        while folder != self.path.resolve() and folder != folder.parent:
+            folder = folder.parent
+            for predictions in (folder / "predictions.parquet", folder / "predictions"):
+                if predictions.exists():
+                    return WeakSamples.read(predictions)
+        raise ArtifactError(f"there are no predictions beside or above {model}: run the study's teacher")
+
+    def manifest(self, path: str | Path | None = None) -> Manifest:
+        """The study's manifest, or the one given.
+
+        Raises:
+            ConfigError: The study does not say where it is, or it is not there.
+        """
+        recorded = self.record.manifest
+        places = [recorded] if recorded else list(MANIFEST_NAMES)
+        found = [place for name in places if (place := self.path / name).exists()]
+        if path is None and not found:
+            raise ConfigError(
+                f"the manifest of the study {self.path} is not there ({', '.join(map(str, places))}): say "
+                "where it is with --manifest"
+            )
+        return open_manifest(found[0] if path is None else path)
+
+
+def find_rows(
+    manifest: Manifest, sample_ids: Iterable[str], columns: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The rows of some samples, in one pass over the manifest.
+
+    Args:
+        manifest: Of the study.
+        sample_ids: Of its samples.
+        columns: Default: all.
+
+    Returns:
+        `sample_id` → row.
+
+    Raises:
+        ConfigError: It has no such samples.
+    """
+    wanted = set(sample_ids)
+    ids = pa.array(sorted(wanted), pa.string())
+    rows: dict[str, dict[str, Any]] = {}
+    for batch in manifest.batches(columns):
+        chosen = batch.filter(pc.is_in(batch["sample_id"], value_set=ids))
+        rows.update((row["sample_id"], row) for row in chosen.to_pylist())
+    missing = sorted(wanted - set(rows))
+    if missing:
+        similar = difflib.get_close_matches(missing[0], rows, n=1)
+        raise ConfigError(
+            f"the manifest {manifest} has no sample {missing[0]!r} ({len(missing)} of {len(wanted)} are "
+            f"missing{f'; it has {similar[0]!r}' if similar else ''}): it is not the one of this study"
+        )
+    return rows
+
+
+def read_artifact(path: Path, parse: Callable[[Any], Item]) -> Item:
+    """Read a JSON file that a study wrote.
+
+    Args:
+        path: The file.
+        parse: Makes of its content what is wanted; what it raises says what is wrong with it.
+
+    Raises:
+        ArtifactError: It is not there, no JSON, or its content is not as expected.
+    """
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        found = error.errors()[0]
+        why = ": ".join(filter(None, [".".join(map(str, found["loc"])), found["msg"]]))
+    except KeyError as error:
+        why = f"there is no {error}"
+    except (OSError, ValueError, TypeError) as error:
+        why = str(error)
+    raise ArtifactError(f"{path} is damaged ({why}): run the study again, which writes it anew")
