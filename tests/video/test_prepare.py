@@ -66,6 +66,15 @@ def test_frames_keep_their_times_and_the_same_spans_show_the_same_frames(tmp_pat
         assert apart.max() < 8
 
 
+def test_a_prepared_video_ends_when_its_source_ends(tmp_path):
+    steps = np.random.default_rng(5).choice([10, 33, 100, 1000], 60)
+    options = {"time_base": Fraction(1, 1000), "options": {"bf": "3", "g": "60"}}
+    source = write_video(tmp_path / "v.mp4", np.cumsum(steps), **options)
+    uri, _ = prepared(tmp_path, source)
+    assert frame_times(uri)[0] == frame_times(source)[0]
+    assert probe(uri).duration == probe(source).duration == frame_times(uri)[1]
+
+
 def test_the_pictures_of_neighbouring_frames_are_far_apart():
     frames = np.stack([picture(index).astype(np.float32) for index in range(50)])
     assert np.abs(np.diff(frames, axis=0)).mean((1, 2, 3)).min() > 15
