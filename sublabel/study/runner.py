@@ -115,7 +115,7 @@ class Runner:
         preprocessing: Preprocessing,
         unflipped: Collection[int],
         folder: Path,
-    ) -> None:
+    ) -> int:
         """Train a module in place.
 
         Args:
@@ -126,6 +126,12 @@ class Runner:
             preprocessing: What the backbone wants.
             unflipped: Classes whose samples must not be flipped.
             folder: Where checkpoints go, and its name in the log.
+
+        Returns:
+            The number of optimiser steps.
+
+        Raises:
+            ConfigError: There was none.
         """
         transform = self.domain.training_transform(preprocessing, options.augmentation)
         as_shown = self.domain.training_transform(preprocessing, options.augmentation, flip=False)
@@ -136,15 +142,22 @@ class Runner:
         )
         started = time.perf_counter()
         checkpoint = folder / "last.ckpt"
-        trainer = self.trainer(
-            max_epochs=options.epochs, limit_val_batches=0, **self._checkpointing(checkpoint)
-        )
+        length = {"max_epochs": options.epochs}
+        if options.steps is not None:
+            length = {"max_epochs": -1, "max_steps": options.steps}
+        trainer = self.trainer(**length, limit_val_batches=0, **self._checkpointing(checkpoint))
         goes_on = checkpoint if checkpoint.exists() else None
         trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
         if trainer.world_size > 1:
             # Each device has its own batch statistics: what is saved and tested are the first one's.
             module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
-        _log.info("%s: %d epochs in %.0f s", folder, options.epochs, time.perf_counter() - started)
+        if trainer.global_step == 0:
+            raise ConfigError(
+                f"{folder}: the training made no step, with {len(data.train or ())} samples in batches of "
+                f"{options.batch_size} on {trainer.world_size} devices: are all limits of --trainer meant?"
+            )
+        _log.info("%s: %d steps in %.0f s", folder, trainer.global_step, time.perf_counter() - started)
+        return trainer.global_step
 
     def test(
         self, module: FinetuneModule, media: MediaTable, labels: np.ndarray, preprocessing: Preprocessing
