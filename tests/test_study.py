@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sublabel as sl
-from sublabel.errors import ConfigError, LabelError, MediaError, TableError
+from sublabel.errors import ArtifactError, ConfigError, LabelError, MediaError, TableError
 from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies, plan_study
 from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.tables import read_relabeled
@@ -493,6 +493,32 @@ def test_rows_on_fewer_samples_are_noted_to_have_fewer_steps(finished):
         == 1 * (next(run.samples for run in comparison.runs if run.row == "agreement") // 16)
     )
     assert "the same epochs on fewer samples are fewer steps" in (out / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 99]
+)
+def test_a_damaged_checkpoint_is_named(manifest, tmp_path, monkeypatch, damage):
+    step = FinetuneModule.on_train_epoch_end
+
+    def stop_after_one(self):
+        if self.current_epoch == 1:
+            raise RuntimeError("power cut")
+        step(self)
+
+    monkeypatch.setattr(FinetuneModule, "on_train_epoch_end", stop_after_one)
+    options = {**ONE_ROW, "checkpoints": True}
+    with pytest.raises(RuntimeError, match="power cut"):
+        study(manifest, tmp_path, **options).run_teacher(0)
+    monkeypatch.undo()
+    checkpoint = tmp_path / "seed0" / "teacher" / "last.ckpt"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(
+        ArtifactError, match="last.ckpt is damaged .*: delete it, and this training begins anew"
+    ):
+        study(manifest, tmp_path, **options).run_teacher(0)
+    checkpoint.unlink()
+    study(manifest, tmp_path, **options).run_teacher(0)
 
 
 def test_a_training_by_steps_that_was_stopped_goes_on_from_its_last_epoch(manifest, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ class StudyOptions(BaseModel):
 
     backbone: str = Field(description="a backbone's name in the domain")
     pretrained: bool = Field(default=False, description="start from the backbone's published weights")
-    weights: str | None = Field(default=None, description="start from a local weights file")
+    weights: str | None = Field(default=None, description="start from a local file of weights (safetensors)")
     strategies: dict[str, Strategy] = Field(
         default_factory=default_strategies, description="row name → strategy"
     )
