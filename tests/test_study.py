@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -658,6 +659,16 @@ def test_classes_without_a_teacher_class_are_not_flipped_for_their_own_row_only(
     space = sl.relabel([0, 0, 1], [0, 1, 1], strategy=sl.SPLB(), weak_vocabulary=["left", "right"]).space
     assert [space.names[label] for label in classes_that_touch(space, ("right",))] == ["right"]
     assert classes_that_touch(space, ()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks")
+def test_what_a_killed_run_left_of_a_file_is_swept_up(finished, manifest):
+    out, _ = finished
+    left = [out / ".report.html.abcdefgh.partial", out / "seed0" / "teacher" / ".card.json.12345678.partial"]
+    for path in left:
+        path.touch()
+    study(manifest, out).run()
+    assert not any(path.exists() for path in left)
 
 
 def test_a_study_of_an_older_version_goes_on(finished, manifest, tmp_path):

@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 from lightning.pytorch.utilities import rank_zero_only
 
-from sublabel._files import write_atomically
+from sublabel._files import remove_all_abandoned, write_atomically
 from sublabel._jobs import job_map
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, TableError
@@ -115,6 +115,7 @@ class Study:
         Returns:
             The comparison, also in `comparison.json` and `comparison.md`.
         """
+        remove_all_abandoned(self.out)
         self.runner.start_processes()
         tested = self.splits.target_labels("target_test")
         self.splits.target_labels("target_train")

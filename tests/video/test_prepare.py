@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.tables import open_manifest
 from sublabel_video.clips import ClipOptions
@@ -198,3 +200,16 @@ def test_the_folder_is_listed_once(tmp_path, monkeypatch):
         listed.clear()
         assert prepare_videos(manifest, tmp_path / "out", short_side=32).made == made
         assert len(listed) <= 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks")
+def test_what_a_killed_run_left_is_swept_up_and_what_a_living_one_writes_stays(tmp_path):
+    source = write_video(tmp_path / "v.mp4", range(5))
+    left = tmp_path / "out" / ".0123456789abcdef-0123456789abcdef.mp4.abcdefgh.partial"
+    left.parent.mkdir()
+    left.touch()
+    with write_atomically(tmp_path / "out" / "other.mp4") as file:
+        prepared(tmp_path, source)
+        assert Path(file.name).exists()
+    assert not left.exists()
+    assert not list((tmp_path / "out").glob(".*"))
