@@ -13,7 +13,9 @@ All hyper-parameters are ours: the paper's are not published.
 
 from __future__ import annotations
 
+import filecmp
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +31,7 @@ from sublabel.study import (
     StudyOptions,
     TrainOptions,
     default_strategies,
+    holds_study,
     is_first_process,
     parse_preset,
     run_as_script,
@@ -99,7 +102,7 @@ PRESETS: dict[Preset, tuple[StudyOptions, DataOptions]] = {
 
 def make_manifest(preset: Preset, options: DataOptions, path: Path) -> Path:
     """Write the preset's manifest to `path`, or take the user's."""
-    if preset != "digits" and options.data is None:
+    if preset != "digits" and not options.data:
         raise ConfigError(f"the preset {preset} needs --data; the top of recipes/image_noisy.py says what")
     data = Path(options.data or "")
     if preset == "manifest":
@@ -125,6 +128,23 @@ def make_manifest(preset: Preset, options: DataOptions, path: Path) -> Path:
     return path
 
 
+def study_manifest(preset: Preset, options: DataOptions, out: Path) -> Path:
+    """Make the manifest; that of a study which was begun in `out` is never changed."""
+    path = out / "manifest.parquet"
+    if not (holds_study(out) and path.exists()):
+        return make_manifest(preset, options, path)
+    with TemporaryDirectory() as scratch:
+        made = make_manifest(preset, options, Path(scratch) / path.name)
+        if made.parent != Path(scratch):
+            return made
+        if not filecmp.cmp(made, path, shallow=False):
+            raise ConfigError(
+                f"{out} holds a study of another manifest: choose another --out, delete it, or give the data "
+                "and options that it was begun with"
+            )
+    return path
+
+
 def parse(arguments: list[str] | None) -> tuple[Preset, StudyOptions, DataOptions]:
     """The preset gives the defaults, the command line and YAML files the rest."""
     preset, (study, data) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
@@ -135,7 +155,7 @@ def main(arguments: list[str] | None = None) -> Comparison:
     """Make the data, run the study, print its table."""
     preset, study_options, data_options = parse(arguments)
     out = Path(data_options.out or f"runs/{preset}")
-    manifest = make_manifest(preset, data_options, out / "manifest.parquet")
+    manifest = study_manifest(preset, data_options, out)
     comparison = Study(manifest, ImageDomain(data_options.image_size), study_options, out).run()
     console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
     console.print(comparison.to_rich())

@@ -21,6 +21,7 @@ ours.
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -35,6 +36,7 @@ from sublabel.study import (
     StudyOptions,
     TrainOptions,
     default_strategies,
+    holds_study,
     is_first_process,
     parse_preset,
     plan_study,
@@ -44,6 +46,7 @@ from sublabel.tables import open_manifest, write_folder_manifest
 from sublabel_video import ClipOptions, ClipSampling, VideoDomain, ViewOptions, cut_clips
 from sublabel_video.cli import read_names
 from sublabel_video.collage import CollageOptions, make_collages
+from sublabel_video.cutting import CutSummary
 from sublabel_video.synthetic import SyntheticOptions, make_videos
 
 Preset = Literal["demo", "tennis", "tennis_3d", "k200"]
@@ -156,14 +159,16 @@ PRESETS: dict[Preset, tuple[StudyOptions, DataOptions]] = {
 }
 
 
-def video_manifest(preset: Preset, options: DataOptions, out: Path) -> Path:
-    """Write the preset's manifest of whole videos, or take the user's."""
+def video_manifest(preset: Preset, options: DataOptions, out: Path, scratch: Path) -> Path:
+    """Write the preset's manifest of whole videos, that of a folder to `scratch`; or take the user's."""
     data = Path(options.data or "")
-    is_folder = preset == "k200" and data.is_dir() and not any(data.glob("*.parquet"))
-    if (options.data is None) != (preset == "demo"):
+    # Tables may lie beside the videos; a folder of tables alone is a manifest in shards.
+    is_table = any(data.glob("*.parquet")) and not (data / "weak").is_dir()
+    is_folder = preset == "k200" and data.is_dir() and not is_table
+    if (not options.data) != (preset == "demo"):
         raise ConfigError(
             f"the preset {preset} needs --data; the top of recipes/video_k200.py says what"
-            if options.data is None
+            if not options.data
             else "the preset demo makes its own videos: choose another --preset for your --data"
         )
     if options.exclude is not None and not is_folder:
@@ -174,8 +179,23 @@ def video_manifest(preset: Preset, options: DataOptions, out: Path) -> Path:
         return make_collages(data, out / "videos", options.collage)
     if not is_folder:
         return data
-    write_folder_manifest(out / "videos.parquet", data, exclude=read_names(options.exclude))
-    return out / "videos.parquet"
+    write_folder_manifest(scratch / "videos.parquet", data, exclude=read_names(options.exclude))
+    return scratch / "videos.parquet"
+
+
+def clip_manifest(preset: Preset, options: DataOptions, out: Path) -> tuple[Path, CutSummary]:
+    """Write the manifest of clips; that of a study which was begun in `out` is never changed.
+
+    Raises:
+        TableError: The study that was begun in `out` has other clips.
+    """
+    clips, is_begun = out / "clips.parquet", holds_study(out)
+    with TemporaryDirectory() as scratch:
+        videos = open_manifest(video_manifest(preset, options, out, Path(scratch) if is_begun else out))
+        cut = cut_clips(
+            videos, clips, options.clip, options.sampling, num_workers=8, replace_others=not is_begun
+        )
+    return clips, cut
 
 
 def main(arguments: list[str] | None = None) -> Comparison | None:
@@ -183,9 +203,7 @@ def main(arguments: list[str] | None = None) -> Comparison | None:
     preset, (study_options, options) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
     out = Path(options.out or f"runs/{preset}")
     console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
-    clips = out / "clips.parquet"
-    videos = open_manifest(video_manifest(preset, options, out))
-    cut = cut_clips(videos, clips, options.clip, options.sampling, num_workers=8)
+    clips, cut = clip_manifest(preset, options, out)
     console.print(str(cut), soft_wrap=True)
     domain = VideoDomain(
         options.clip, image_size=options.image_size, short_side=options.short_side, views=options.views

@@ -11,10 +11,12 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -40,8 +42,12 @@ DECODED_SCHEMA = pa.schema(
     ]
 )
 
+# One process may have far more to read than another.
+PATIENCE = timedelta(days=30)
+
 Pack = Callable[[list[Tensor]], Sequence[Any] | Tensor]
 ReadMany = Callable[[Sequence[Mapping[str, Any]]], list[Tensor | MediaError]]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -90,13 +96,26 @@ class Share(NamedTuple):
             return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
         return cls(0, 1)
 
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes by rank, when all have come here, however far they are apart."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value, group=_patient_group())
+        return values
+
     def wait_for_all(self) -> None:
         """Return when all processes have come here."""
-        if self.world_size > 1:
-            torch.distributed.barrier()
+        self.gather(None)
 
 
 ALONE = Share(0, 1)
+
+
+@cache
+def _patient_group() -> Any:
+    """All processes on CPU: training's own group gives up after half an hour, and reading may take longer."""
+    return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def iter_shards(
@@ -257,6 +276,7 @@ def decode_manifest(
     made_by: Mapping[str, Any] | None = None,
     num_workers: int = 0,
     rows_per_shard: int = 256,
+    replace: bool = False,
 ) -> PassSummary:
     """Decode every sample once, to uncompressed uint8 files that `DecodedMedia` maps into memory.
 
@@ -270,6 +290,7 @@ def decode_manifest(
         made_by: JSON-able; what the media depend on (the domain's options). Another one is refused.
         num_workers: Processes that read and decode; 0 does so in this one.
         rows_per_shard: Rows a file.
+        replace: Delete media that were made by something else, instead of refusing them.
 
     Returns:
         The number of rows by status.
@@ -281,9 +302,12 @@ def decode_manifest(
     out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     record = json.dumps({"made_by": made_by or {}, "rows_per_shard": rows_per_shard}, sort_keys=True)
+    share = Share.of_process()
+    if replace and share.rank == 0:
+        _delete_others(out, record)
+    share.wait_for_all()
     for shard in sorted(out.glob("part-*.arrow")):
         _refuse_others(shard, record)
-    share = Share.of_process()
     missing = missing_shards(out, "arrow", manifest.count(), rows_per_shard, share)
     shards = iter_shards(
         manifest,
@@ -370,6 +394,13 @@ class DecodedMedia:
         """`sample_id` → status of what could not be read."""
         return {sample_id: status for sample_id, status in self._statuses() if status != OK}
 
+    def forget(self, sample_ids: Collection[str]) -> None:
+        """Delete the files that hold these samples: `decode_manifest` then reads them again."""
+        for shard in self.folder.glob("part-*.arrow"):
+            held = (sample_id for batch in _map(shard) for sample_id in batch["sample_id"].to_pylist())
+            if not frozenset(sample_ids).isdisjoint(held):
+                shard.unlink()
+
     def _statuses(self) -> Iterator[tuple[str, str]]:
         for batch in self._batches:
             yield from zip(batch["sample_id"].to_pylist(), batch["status"].to_pylist(), strict=True)
@@ -413,8 +444,19 @@ def _map(shard: Path) -> list[pa.RecordBatch]:
         raise TableError(f"{shard} is damaged ({error}): delete it and decode again") from error
 
 
+def _made_by(shard: Path) -> str:
+    metadata = _map(shard)[0].schema.metadata or {}
+    return str(metadata.get(b"sublabel.decoded", b"").decode())
+
+
+def _delete_others(folder: Path, record: str) -> None:
+    for shard in folder.glob("part-*.arrow"):
+        if _made_by(shard) != record:
+            shard.unlink()
+
+
 def _refuse_others(shard: Path, record: str) -> None:
-    theirs = (_map(shard)[0].schema.metadata or {}).get(b"sublabel.decoded", b"").decode()
+    theirs = _made_by(shard)
     if theirs != record:
         raise TableError(
             f"{shard} was made by {theirs or 'something else'}, and this is {record}: choose another folder, "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import sublabel as sl
-from sublabel.errors import ConfigError, TableError
+from sublabel.errors import ArtifactError, ConfigError, LabelError, MediaError, TableError
 from sublabel.study import Study, StudyOptions, TrainOptions, default_strategies, plan_study
 from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.tables import read_relabeled
@@ -387,6 +388,180 @@ def test_unreadable_target_images_can_be_left_out(manifest, tmp_path):
     assert comparison.test_samples == 39
 
 
+def as_files(manifest, folder, *broken):
+    """The same samples as files, some of which cannot be read."""
+    table = pq.read_table(manifest)
+    folder.mkdir()
+    for number, image in enumerate(table["image"].to_pylist()):
+        (folder / f"{number}.png").write_bytes(b"broken" if number in broken else image)
+    uris = pa.array([f"{number}.png" for number in range(len(table))])
+    pq.write_table(table.drop_columns(["image"]).append_column("uri", uris), folder / "m.parquet")
+    return folder / "m.parquet"
+
+
+ONE_ROW = {"strategies": {"weak-only": sl.WeakOnly()}}
+
+
+@pytest.mark.parametrize("decode_once", [False, True])
+def test_each_way_on_after_an_unreadable_target_sample_works_in_the_same_folder(
+    manifest, tmp_path, decode_once
+):
+    options = {**ONE_ROW, "decode_once": decode_once}
+    files = as_files(manifest, tmp_path / "files", 130, 140)
+    whole = pq.read_table(manifest)["image"].to_pylist()
+    outs = {way: tmp_path / way for way in ("mend", "take out", "leave out")}
+    for out in outs.values():
+        with pytest.raises(TableError, match="2 of 40 samples of target_train cannot be read"):
+            study(files, out, **options).run()
+    left_out = study(files, outs["leave out"], **options, leave_out_unreadable=True).run()
+    table = pq.read_table(files)
+    kept = [row for row in range(len(table)) if row not in (130, 140)]
+    pq.write_table(table.take(kept), files.parent / "fewer.parquet")
+    fewer = study(files.parent / "fewer.parquet", outs["take out"], **options).run()
+    assert left_out.runs == fewer.runs
+    (files.parent / "130.png").write_bytes(whole[130])
+    with pytest.raises(TableError, match="1 of 40 samples of target_train cannot be read .'s140'"):
+        study(files, outs["mend"], **options).run()
+    (files.parent / "140.png").write_bytes(whole[140])
+    mended = study(files, outs["mend"], **options).run()
+    assert mended.runs == study(manifest, tmp_path / "whole", **options).run().runs
+
+
+def test_what_was_left_out_of_a_training_stays_out_when_it_is_mended(manifest, tmp_path):
+    files = as_files(manifest, tmp_path / "files", 130, 170)
+    options = {**ONE_ROW, "leave_out_unreadable": True}
+    comparison = study(files, tmp_path / "out", **options).run()
+    for number in (130, 170):
+        (files.parent / f"{number}.png").write_bytes(pq.read_table(manifest)["image"][number].as_py())
+    more = {**options, "strategies": {"weak-only": sl.WeakOnly(), "SPL-B": sl.SPLB()}}
+    again = study(files, tmp_path / "out", **more).run()
+    assert again.test_samples == comparison.test_samples == 39
+    assert again.runs[:2] == comparison.runs
+
+
+def test_damage_that_only_decoding_finds_names_the_sample_and_can_be_left_out(
+    manifest, tmp_path, monkeypatch
+):
+    files = as_files(manifest, tmp_path / "files", 130)
+    # As for a video: its packets look well.
+    monkeypatch.setattr(ImageDomain, "check", lambda *_: None)
+    with pytest.raises(MediaError, match="sample 's130' cannot be read .*--leave_out_unreadable true"):
+        study(files, tmp_path / "out", **ONE_ROW).run()
+    comparison = study(files, tmp_path / "out", **ONE_ROW, leave_out_unreadable=True).run()
+    assert len(comparison.runs) == 2
+    assert json.loads(next((tmp_path / "out").glob("target_train-*-decoded.json")).read_text()).keys() == {
+        "s130"
+    }
+
+
+def test_a_training_without_a_step_is_refused(manifest, tmp_path):
+    with pytest.raises(ConfigError, match="made no step, with 40 samples in batches of 8 on 1 devices"):
+        study(manifest, tmp_path, **ONE_ROW, trainer={"limit_train_batches": 0}).run()
+    assert not (tmp_path / "seed0" / "teacher" / "card.json").exists()
+
+
+def test_so_many_steps_are_trained_whatever_the_number_of_samples(manifest, tmp_path, monkeypatch):
+    rates = []
+    step = FinetuneModule.on_train_batch_end
+
+    def watch(self, *arguments):
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        step(self, *arguments)
+
+    chosen = {"weak-only": sl.WeakOnly(), "agreement": sl.AgreementFilter()}
+    finetune = FAST["finetune"].model_copy(update={"steps": 7})
+    pretrain = FAST["pretrain"].model_copy(update={"steps": 11})
+    monkeypatch.setattr(FinetuneModule, "on_train_batch_end", watch)
+    made = study(manifest, tmp_path, strategies=chosen, pretrain=pretrain, finetune=finetune)
+    stages = {stage.name: stage for stage in plan_study(made).stages}
+    assert [stages[f"seed0/weak_only/{stage}"].steps for stage in ("pretrained", "finetuned")] == [11, 7]
+    comparison = made.run()
+    assert [run.steps for run in comparison.runs] == [None, 11, 11]
+    assert len(rates) == 3 * 7
+    # The cosine ends with the last step.
+    assert rates[6] < 0.1 * max(rates)
+    assert not any("fewer steps" in note for note in comparison.notes())
+
+
+def test_rows_on_fewer_samples_are_noted_to_have_fewer_steps(finished):
+    out, comparison = finished
+    steps = {run.row: run.steps for run in comparison.runs}
+    assert (
+        steps["weak-only"]
+        == steps["raw SPL"]
+        == 120 // 16
+        > steps["agreement"]
+        == 1 * (next(run.samples for run in comparison.runs if run.row == "agreement") // 16)
+    )
+    assert "the same epochs on fewer samples are fewer steps" in (out / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 99]
+)
+def test_a_damaged_checkpoint_is_named(manifest, tmp_path, monkeypatch, damage):
+    step = FinetuneModule.on_train_epoch_end
+
+    def stop_after_one(self):
+        if self.current_epoch == 1:
+            raise RuntimeError("power cut")
+        step(self)
+
+    monkeypatch.setattr(FinetuneModule, "on_train_epoch_end", stop_after_one)
+    options = {**ONE_ROW, "checkpoints": True}
+    with pytest.raises(RuntimeError, match="power cut"):
+        study(manifest, tmp_path, **options).run_teacher(0)
+    monkeypatch.undo()
+    checkpoint = tmp_path / "seed0" / "teacher" / "last.ckpt"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(
+        ArtifactError, match="last.ckpt is damaged .*: delete it, and this training begins anew"
+    ):
+        study(manifest, tmp_path, **options).run_teacher(0)
+    checkpoint.unlink()
+    study(manifest, tmp_path, **options).run_teacher(0)
+
+
+def test_a_training_by_steps_that_was_stopped_goes_on_from_its_last_epoch(manifest, tmp_path, monkeypatch):
+    step, seen = FinetuneModule.on_train_epoch_end, []
+
+    def stop_after_two(self):
+        seen.append(self.global_step)
+        if len(seen) == 3:
+            raise RuntimeError("power cut")
+        step(self)
+
+    monkeypatch.setattr(FinetuneModule, "on_train_epoch_end", stop_after_two)
+    options = {**ONE_ROW, "checkpoints": True, "finetune": FAST["finetune"].model_copy(update={"steps": 18})}
+    with pytest.raises(RuntimeError, match="power cut"):
+        study(manifest, tmp_path, **options).run_teacher(0)
+    study(manifest, tmp_path, **options).run_teacher(0)
+    assert seen[:3] == [5, 10, 15]
+    assert 10 < min(seen[3:]) <= 15
+    assert seen[-1] == 18
+
+
+def test_equal_names_agree_beside_those_that_are_listed(manifest, tmp_path):
+    table = pq.read_table(manifest)
+    names = [name and name.replace("rows", "lines") for name in table["weak_label"].to_pylist()]
+    column = table.schema.get_field_index("weak_label")
+    pq.write_table(table.set_column(column, "weak_label", pa.array(names)), tmp_path / "m.parquet")
+    options = {"strategies": {"weak-only": sl.WeakOnly(), "agreement": sl.AgreementFilter()}}
+    listed = {"lines": "rows", "plain": []}
+    made = study(tmp_path / "m.parquet", tmp_path / "out", **options, alignment=listed)
+    assert "; 2 weak classes agree with one" in plan_study(made).vocabularies
+    made.run()
+    space = read_relabeled(tmp_path / "out" / "seed0" / "agreement" / "relabeled.parquet").space
+    assert space.names == ("columns", "lines")
+    record = json.loads((tmp_path / "out" / "study.json").read_text())
+    used = {"columns": "columns", "lines": "rows", "plain": []}
+    assert record["options"]["alignment"] == record["same"]["alignment"] == used
+    with pytest.raises(ConfigError, match="another alignment"):
+        study(tmp_path / "m.parquet", tmp_path / "out", **options)
+    with pytest.raises(LabelError, match="line"):
+        study(tmp_path / "m.parquet", tmp_path / "other", **options, alignment={"line": "rows"})
+
+
 def test_smaller_batches_for_evaluation_may_follow_a_stop(finished, manifest):
     out, comparison = finished
     assert study(manifest, out, eval_batch_size=7).run() == comparison
@@ -486,11 +661,22 @@ def test_classes_without_a_teacher_class_are_not_flipped_for_their_own_row_only(
     assert classes_that_touch(space, ()) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no locks")
+def test_what_a_killed_run_left_of_a_file_is_swept_up(finished, manifest):
+    out, _ = finished
+    left = [out / ".report.html.abcdefgh.partial", out / "seed0" / "teacher" / ".card.json.12345678.partial"]
+    for path in left:
+        path.touch()
+    study(manifest, out).run()
+    assert not any(path.exists() for path in left)
+
+
 def test_a_study_of_an_older_version_goes_on(finished, manifest, tmp_path):
     out = shutil.copytree(finished[0], tmp_path / "older")
     record = json.loads((out / "study.json").read_text(encoding="utf-8"))
     for option in ("head", "head_rank", "sampled_classes"):
         del record["same"][option]
+    del record["same"]["pretrain"]["steps"]
     (out / "study.json").write_text(json.dumps(record), encoding="utf-8")
     assert study(manifest, out).run() == finished[1]
     with pytest.raises(ConfigError, match="holds a study with another head: choose another"):

@@ -20,8 +20,10 @@ from sublabel_video._media import (
     NO_FRAMES,
     TRUNCATED,
     CutOffError,
+    end_of_frame,
     frame_ticks,
     header_duration,
+    lacks_display_times,
     time_base,
     whole_packets,
 )
@@ -122,9 +124,11 @@ def index_packets(container: InputContainer, stream: VideoStream, until: Fractio
         until: Stop behind this time (seconds after the first frame); None reads all.
 
     Raises:
-        NoIndexError: Timestamps are missing or out of order.
+        NoIndexError: Timestamps are missing or out of order, or are no times of display.
         MediaError: There is no packet.
     """
+    if lacks_display_times(container, stream):
+        raise NoIndexError
     last = None if until is None else floor((until + TOLERANCE) / time_base(stream))
     read = _read_packets(container, stream, None, last)
     if not read.rows:
@@ -191,7 +195,8 @@ class _Read:
         timeline = Timeline(base)
         if self.is_complete:
             final = np.argmax(np.where(shown, pts, pts.min() - 1))
-            end = int(pts[final] + (durations[final] or frame_ticks(stream)) - origin)
+            lasts = int(durations[final]) or frame_ticks(stream)
+            end = end_of_frame(int(pts[final]) - origin, lasts, promised, base)
             lacks = promised is not None and promised - end * base > HEADER_SLACK
             timeline = Timeline(base, end, TRUNCATED if self.is_cut or lacks else None)
         packets = self.packets if self.size <= KEPT_BYTES else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from math import floor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +32,10 @@ TRUNCATED = "truncated: the file ends before its header says"
 
 # A header may round its duration; a file that is cut off lacks more than this, as a rule.
 HEADER_SLACK = Fraction(1, 2)
+# Containers that store packets in decoding order and nothing more; and the codecs for which FFmpeg then does
+# not work out the order of display before they are decoded.
+WITHOUT_DISPLAY_TIMES = ("avi",)
+NOT_REORDERED_BY_FFMPEG = ("h264", "hevc")
 # Fewer, larger reads from a file that may lie on a server.
 REMOTE_BUFFER_BYTES = 1 << 20
 # FFmpeg widens the filter when it scales down, so that textures do not alias.
@@ -130,6 +136,32 @@ def _tag_seconds(tag: str) -> Fraction | None:
     return hours * 3600 + minutes * 60 + seconds or None
 
 
+def end_of_frame(start: int, lasts: int, promised: Fraction | None, base: Fraction) -> int:
+    """When a frame goes off: where the header ends the video, if that is while the frame lasts.
+
+    In MP4 a frame's own duration is the time to the next one in decoding order, which need not be the next
+    one on display.
+
+    Args:
+        start: When it comes up, in ticks after the first frame of the video.
+        lasts: Its duration in ticks.
+        promised: `header_duration`.
+        base: Seconds a tick.
+    """
+    header_end = start if promised is None else floor(promised / base)
+    return header_end if start < header_end < start + lasts else start + lasts
+
+
+def lacks_display_times(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether packets tell when they are decoded but not when they are shown, though the two differ."""
+    context = stream.codec_context
+    return (
+        container.format.name in WITHOUT_DISPLAY_TIMES
+        and context.name in NOT_REORDERED_BY_FFMPEG
+        and context.has_b_frames
+    )
+
+
 class ShownFrame(NamedTuple):
     """A decoded frame and when it is on display, in ticks after the first frame of the video came up."""
 
@@ -141,26 +173,27 @@ class ShownFrame(NamedTuple):
 def shown_frames(container: InputContainer, stream: VideoStream) -> Iterator[ShownFrame]:
     """Decode a stream from the beginning, in the order of display.
 
-    A frame without a timestamp follows the one before it at the stream's frame rate.
+    A frame without a timestamp follows the one before it at the stream's frame rate. Where the container does
+    not say when frames are shown, they take the times of the packets one after the other.
 
     Raises:
         MediaError: After the last frame that can be decoded, if more were promised.
     """
-    ticks, following, origin = frame_ticks(stream), 0, None
+    base, promised = time_base(stream), header_duration(container, stream)
+    ticks, following, end, origin = frame_ticks(stream), 0, 0, None
     failure = None
     try:
         for frame in _decoded(container, stream):
             pts = following if frame.pts is None else frame.pts
             origin = pts if origin is None else origin
-            following = pts + (frame.duration or ticks)
-            yield ShownFrame(pts - origin, following - origin, frame)
+            lasts = frame.duration or ticks
+            following, end = pts + lasts, end_of_frame(pts - origin, lasts, promised, base)
+            yield ShownFrame(pts - origin, end, frame)
     except av.FFmpegError:
         failure = DAMAGED
     except CutOffError:
         failure = TRUNCATED
-    promised = header_duration(container, stream) or Fraction(0)
-    seconds = Fraction(0) if origin is None else (following - origin) * time_base(stream)
-    if promised - seconds > HEADER_SLACK:
+    if promised is not None and promised - end * base > HEADER_SLACK:
         failure = TRUNCATED
     if failure or origin is None:
         raise MediaError(failure or NO_FRAMES)
@@ -168,12 +201,24 @@ def shown_frames(container: InputContainer, stream: VideoStream) -> Iterator[Sho
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     context, failure = stream.codec_context, None
+    lacks_times = lacks_display_times(container, stream)
+    # The k-th frame on display comes up when the k-th packet does.
+    times: deque[int | None] = deque()
+
+    def decode(packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
+        if lacks_times and packet is not None:
+            times.append(packet.dts)
+        for frame in context.decode(packet):
+            if lacks_times:
+                frame.pts = times.popleft() if times else None
+            yield frame
+
     try:
         for packet in whole_packets(container, stream):
-            yield from context.decode(packet)
+            yield from decode(packet)
     except CutOffError as error:
         failure = error
-    yield from context.decode(None)
+    yield from decode(None)
     if failure:
         raise failure
 

@@ -54,6 +54,7 @@ def cut_clips(
     sampling: ClipSampling,
     *,
     num_workers: int = 0,
+    replace_others: bool = True,
 ) -> CutSummary:
     """Write the manifest of the clips of untrimmed videos.
 
@@ -75,15 +76,21 @@ def cut_clips(
         clip: Length of the clips.
         sampling: How many and where.
         num_workers: Threads that read headers; 0 reads them one by one.
+        replace_others: Write over a file that was made from other rows or options, instead of refusing to.
 
     Raises:
-        TableError: The manifest is damaged, or has no `uri`.
+        TableError: The manifest is damaged, or has no `uri`; or `out` was made from others and must stay.
     """
     manifest.require("sample_id", "uri")
     made_from, schema = _survey(manifest, clip, sampling)
     kept = _kept(out, made_from)
     if kept is not None:
         return kept
+    if not replace_others and Path(out).exists():
+        raise TableError(
+            f"{out} was cut from other videos or with another `clip` or `sampling`, and something may have "
+            "been trained on it: give those that it was cut with, or choose another folder"
+        )
     durations: list[Fraction | MediaError] = []
     summary, reasons = CutSummary(), Counter[str]()
     with _thread_map(num_workers) as thread_map:

@@ -15,7 +15,7 @@ from sublabel.errors import ConfigError, MediaError
 from sublabel_video.animation import save_animation
 from sublabel_video.backbones import create_backbone
 from sublabel_video.clips import ClipOptions
-from sublabel_video.reading import SHORT, probe, read_clips
+from sublabel_video.reading import check_clip, read_clips
 from sublabel_video.transforms import (
     AUGMENTATIONS,
     Transform,
@@ -123,15 +123,11 @@ class VideoDomain(Domain):
         return frames
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Look at a video's header and first frame, and whether the span is as long as a clip."""
+        """Look at a video's packets and a sample's first frame: `sublabel_video.reading.check_clip`."""
         uri = row.get("uri")
         if uri is None:
             raise MediaError(NO_URI)
-        duration = probe(uri).duration
-        start, end = row.get("start") or 0.0, row.get("end")
-        available = min(float(duration), float(duration) if end is None else end) - start
-        if available < float(self.clip.seconds) - 1e-6:
-            raise MediaError(SHORT)
+        check_clip(uri, (row.get("start"), row.get("end")), self.clip)
 
     def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
         """The frames of several samples; each video is decoded once for all of its own."""

@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from sublabel._files import local_path, write_atomically
+from sublabel._files import local_path, remove_all_abandoned, write_atomically
 from sublabel._jobs import job_map
 from sublabel.errors import ConfigError, MediaError
 from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter
@@ -100,6 +100,7 @@ def prepare_videos(
     manifest.require("sample_id", "uri")
     folder = local_path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_all_abandoned(folder)
     uris = list(dict.fromkeys(_uris(manifest)))
     prepare = partial(_prepare_one, folder=folder, short_side=short_side, gop=gop, crf=crf)
     there: dict[str, list[Path]] = defaultdict(list)

@@ -112,32 +112,44 @@ def read_clips(
     def wanted(timeline: Timeline) -> list[int]:
         return [tick for span in spans for tick in timeline.shown(_ticks(span, clip, timeline, limit))]
 
-    failures = [span_failure(*span) for span in spans]
-    ends = [
-        None if end is None else Fraction(end)
-        for (_, end), failure in zip(spans, failures, strict=True)
-        if failure is None
-    ]
-    until = None if None in ends else max((end for end in ends if end is not None), default=Fraction(0))
     try:
-        frames, timeline = _fetch(uri, wanted, until, short_side)
+        frames, timeline = _fetch(uri, wanted, _until(spans), short_side)
     except MediaError as error:
         return [error] * len(spans)
     strips: list[Tensor | MediaError] = []
-    for span, failure in zip(spans, failures, strict=True):
-        ticks = _ticks(span, clip, timeline, limit)
-        shown = timeline.shown(ticks)
-        if failure is not None:
-            strips.append(MediaError(failure))
-        elif timeline.failure and (span[1] is None or len(shown) < len(ticks)):
-            strips.append(MediaError(timeline.failure))
-        elif len(shown) < clip.frames:
-            strips.append(MediaError(SHORT))
-        elif len(shown) > max_frames:
-            strips.append(MediaError(f"longer than {max_frames} sampled frames: cut it into clips"))
-        else:
-            strips.append(_strip([frames[tick] for tick in shown]))
+    for span in spans:
+        failure = _strip_failure(span, clip, timeline, max_frames)
+        shown = [] if failure else timeline.shown(_ticks(span, clip, timeline, limit))
+        strips.append(MediaError(failure) if failure else _strip([frames[tick] for tick in shown]))
     return strips
+
+
+def check_clip(uri: str, span: Span, clip: ClipOptions, *, max_frames: int = MAX_FRAMES) -> None:
+    """Find out whether `read_clips` can read a span, from the packets up to its end and its first frame.
+
+    What is wrong within a later packet shows only when it is decoded.
+
+    Args:
+        uri: As for `read_clips`.
+        span: As for `read_clips`.
+        clip: As for `read_clips`.
+        max_frames: As for `read_clips`.
+
+    Raises:
+        MediaError: It cannot, for the reason that `read_clips` would give.
+    """
+
+    def first(timeline: Timeline) -> list[int]:
+        return timeline.shown(_ticks(span, clip, timeline, max_frames + 1)[:1])
+
+    # A seek would pass over packets.
+    frames, timeline = _fetch(uri, first, _until([span]), None, seeks=False)
+    failure = _strip_failure(span, clip, timeline, max_frames)
+    if failure is not None:
+        raise MediaError(failure)
+    strip = _strip(list(frames.values()))
+    if isinstance(strip, MediaError):
+        raise strip
 
 
 def read_frames(uri: str, times: Sequence[Fraction], *, short_side: int | None = None) -> list[Tensor]:
@@ -201,6 +213,30 @@ def span_failure(start: float | Fraction | None, end: float | Fraction | None) -
     return TOO_EARLY if start is not None and start < -TOLERANCE else None
 
 
+def _until(spans: Sequence[Span]) -> Fraction | None:
+    """When the last of these spans ends; None where that is the video's own end."""
+    ends = [end for start, end in spans if span_failure(start, end) is None]
+    return (
+        None if None in ends else max((Fraction(end) for end in ends if end is not None), default=Fraction(0))
+    )
+
+
+def _strip_failure(span: Span, clip: ClipOptions, timeline: Timeline, max_frames: int) -> str | None:
+    """Why a span gives no strip, as far as a video's timeline tells; None where it gives one."""
+    failure = span_failure(*span)
+    if failure is not None:
+        return failure
+    ticks = _ticks(span, clip, timeline, max_frames + 1)
+    shown = timeline.shown(ticks)
+    if timeline.failure and (span[1] is None or len(shown) < len(ticks)):
+        return timeline.failure
+    if len(shown) < clip.frames:
+        return SHORT
+    if len(shown) > max_frames:
+        return f"longer than {max_frames} sampled frames: cut it into clips"
+    return None
+
+
 def _ticks(span: Span, clip: ClipOptions, timeline: Timeline, limit: int) -> list[int]:
     """When the frames of a strip are on display; while the video's end is not known, as many as may be."""
     start, end = span
@@ -225,7 +261,7 @@ def _strip(frames: list[np.ndarray | None]) -> Tensor | MediaError:
 
 
 def _fetch(
-    uri: str, wanted: Wanted, until: Fraction | None, short_side: int | None
+    uri: str, wanted: Wanted, until: Fraction | None, short_side: int | None, *, seeks: bool = True
 ) -> tuple[Frames, Timeline]:
     """The frames on display at the wanted ticks, and the timeline that the ticks belong to.
 
@@ -234,10 +270,11 @@ def _fetch(
         wanted: Gives the ticks once the timeline is known, as far as it is.
         until: Seconds after which nothing is wanted; None where the video's end must be known.
         short_side: As for `read_clips`.
+        seeks: Leave out parts of the file that are long and not wanted.
     """
     convert = RGBConverter(short_side)
     with open_video(uri) as (container, stream), suppress(NoIndexError):
-        parts = _parts(container, stream, wanted, until)
+        parts = _parts(container, stream, wanted, until) if seeks else None
         if parts is None:
             return _fetch_needed(container, stream, wanted, until, convert)
         with suppress(NoIndexError):

@@ -34,6 +34,8 @@ class RunMetrics(BaseModel):
     samples: int | None = None
     """Weak samples that were pre-trained on, of `pool`."""
     pool: int | None = None
+    steps: int | None = None
+    """Optimiser steps of pre-training."""
     clips_per_video: int | None = None
     """Of the curve: at most so many weak samples of each source; None for all, which is the table."""
 
@@ -100,11 +102,18 @@ class Comparison(BaseModel):
             if seeds > 1
             else "one seed says nothing about the spread: run more before believing a difference"
         )
-        return [
+        notes = [
             f"{seeds} seed{'s' if seeds > 1 else ''}, {self.test_samples} test samples; "
             f"the binomial standard error of one top-1 is about {error:.1f} points",
             f"Δ is the difference to {self.baseline} in points; {spread}",
         ]
+        steps = sorted(run.steps for run in self.runs if run.steps is not None)
+        if steps and steps[0] < steps[-1]:
+            notes.append(
+                f"pre-training took from {steps[0]:,} to {steps[-1]:,} steps: the same epochs on fewer "
+                "samples are fewer steps (`--pretrain.steps` trains all equally long)"
+            )
+        return notes
 
     def to_markdown(self) -> str:
         """A Markdown table with its notes."""

@@ -39,7 +39,11 @@ class TrainOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: PositiveInt = Field(default=4, description="passes over the data")
+    epochs: PositiveInt = Field(default=4, description="passes over the data, where `steps` are not given")
+    steps: PositiveInt | None = Field(
+        default=None,
+        description="optimiser steps, the same for few samples and for many; instead of `epochs`",
+    )
     batch_size: PositiveInt = Field(default=128, description="samples a batch and device")
     optimizer: Literal["sgd", "adamw"] = Field(
         default="sgd", description="SGD with Nesterov momentum, or AdamW"
@@ -62,12 +66,13 @@ class StudyOptions(BaseModel):
 
     backbone: str = Field(description="a backbone's name in the domain")
     pretrained: bool = Field(default=False, description="start from the backbone's published weights")
-    weights: str | None = Field(default=None, description="start from a local weights file")
+    weights: str | None = Field(default=None, description="start from a local file of weights (safetensors)")
     strategies: dict[str, Strategy] = Field(
         default_factory=default_strategies, description="row name → strategy"
     )
     alignment: dict[str, str | list[str]] | None = Field(
-        default=None, description="weak name → target names that agree with it; default: equal names agree"
+        default=None,
+        description="weak name → target names that agree with it ([]: none); all others agree by equal names",
     )
     teacher_top_k: PositiveInt = Field(
         default=5, description="how many of its classes the teacher's pass keeps for each sample"
@@ -110,7 +115,9 @@ class StudyOptions(BaseModel):
     )
     cache_bytes: int = Field(default=2_000_000_000, ge=0, description="memory for decoded media of one split")
     leave_out_unreadable: bool = Field(
-        default=False, description="train and test without the target samples that cannot be read"
+        default=False,
+        description="train and test without the target samples that cannot be read; all are decoded once to "
+        "find them",
     )
     checkpoints: bool = Field(
         default=False, description="keep a checkpoint of every epoch, from which a stopped training goes on"

@@ -22,10 +22,11 @@ from sublabel.errors import ConfigError, MediaError
 from sublabel.labels import Alignment
 from sublabel.media import missing_shards
 from sublabel.study.options import TrainOptions
-from sublabel.study.study import SPLITS, Study, slug
+from sublabel.study.splits import SPLITS
+from sublabel.study.study import Study, slug
 from sublabel.tables import Manifest, source_ranks
 from sublabel.tables.io import is_remote
-from sublabel.teacher.passes import ROWS_PER_SHARD
+from sublabel.teacher.passes import shard_rows
 
 # A training step is a forward pass and two of its size backwards.
 PASSES_OF_A_STEP = 3
@@ -39,6 +40,7 @@ class Stage(NamedTuple):
     samples: int
     """At most: a strategy may drop some."""
     epochs: int
+    """0 where the options give steps, and where nothing is trained."""
     steps: int
     flops: float
     """At most, of the backbone."""
@@ -148,7 +150,7 @@ def _check_split(study: Study, name: str, preprocessing: Preprocessing) -> Split
 
 def _vocabularies(study: Study) -> str:
     weak, target = study.weak_vocabulary, study.target_vocabulary
-    alignment = Alignment.of(study.options.alignment, weak, target)
+    alignment = Alignment.of(study.alignment, weak, target)
     agreeing = len({weak_name for weak_name, _ in alignment.pairs.tolist()})
     return (
         f"{len(weak):,} weak classes × {len(target):,} target classes; {agreeing:,} weak classes agree with "
@@ -170,22 +172,27 @@ def _features(backbone: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, f
 def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[Stage]:
     weak, train, test = splits
     views = study.domain.num_views or 1
-    for seed in range(study.options.seeds):
+    options, devices = study.options, study.runner.devices_a_step()
+    processes = study.runner.trainer().world_size
+
+    def finetuning(label: str, folder: Path) -> Stage:
+        return _training(label, folder, options.finetune, train.samples, flops, devices)
+
+    for seed in range(options.seeds):
         folder = study.folder(seed)
-        yield _training(
-            f"{folder.name}/teacher", folder / "teacher", study.options.finetune, train.samples, flops
-        )
-        missing = missing_shards(folder / "predictions", "parquet", weak.samples, ROWS_PER_SHARD)
+        yield finetuning(f"{folder.name}/teacher", folder / "teacher")
+        rows = shard_rows(folder / "predictions", weak.samples, processes)
+        missing = missing_shards(folder / "predictions", "parquet", weak.samples, rows)
         yield Stage(f"{folder.name}/predictions", not missing, weak.samples, 0, 0, flops * weak.samples)
     for seed, name, clips in study.strategy_runs():
         folder = study.folder(seed, clips) / slug(name)
         samples = weak.samples if clips is None else _clips(study.manifest, clips)
         label = str(folder.relative_to(study.out))
-        yield _training(f"{label}/pretrained", folder / "pretrained", study.options.pretrain, samples, flops)
         yield _training(
-            f"{label}/finetuned", folder / "finetuned", study.options.finetune, train.samples, flops
+            f"{label}/pretrained", folder / "pretrained", options.pretrain, samples, flops, devices
         )
-    tested = [study.folder(seed) / "teacher" for seed in range(study.options.seeds)]
+        yield finetuning(f"{label}/finetuned", folder / "finetuned")
+    tested = [study.folder(seed) / "teacher" for seed in range(options.seeds)]
     runs = study.strategy_runs()
     tested += [study.folder(seed, clips) / slug(name) / "finetuned" for seed, name, clips in runs]
     left = sum(not (folder / "metrics.json").exists() for folder in tested)
@@ -193,11 +200,15 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
     yield Stage(label, left == 0, test.samples, 0, 0, flops * test.samples * views * left)
 
 
-def _training(label: str, folder: Path, options: TrainOptions, samples: int, flops: float) -> Stage:
-    steps = options.epochs * max(1, samples // options.batch_size)
+def _training(
+    label: str, folder: Path, options: TrainOptions, samples: int, flops: float, devices: int
+) -> Stage:
+    an_epoch = max(1, -(-samples // devices) // options.batch_size)
+    steps = options.steps or options.epochs * an_epoch
+    seen = samples * options.epochs if options.steps is None else steps * options.batch_size * devices
     done = (folder / "card.json").exists()
-    total = PASSES_OF_A_STEP * flops * samples * options.epochs
-    return Stage(label, done, samples, options.epochs, steps, total)
+    epochs = 0 if options.steps else options.epochs
+    return Stage(label, done, samples, epochs, steps, PASSES_OF_A_STEP * flops * seen)
 
 
 def _clips(manifest: Manifest, clips_per_video: int) -> int:

@@ -6,15 +6,17 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from sublabel.domain import Domain, Preprocessing
-from sublabel.errors import ConfigError
+from sublabel.errors import ArtifactError, ConfigError
 from sublabel.labels import LabelSpace
 from sublabel.study.options import StudyOptions, TrainOptions
 from sublabel.training import (
@@ -73,7 +75,10 @@ class Runner:
         return int(trainer.world_size * trainer.accumulate_grad_batches)
 
     def new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
-        """The same start for every strategy of a seed, and the same order of batches after it."""
+        """The same start for every strategy of a seed.
+
+        The order of batches after it differs with the width of the head, whose weights are drawn first.
+        """
         L.seed_everything(seed, workers=True, verbose=False)
         options = self.options
         backbone = self.domain.create_backbone(
@@ -115,7 +120,7 @@ class Runner:
         preprocessing: Preprocessing,
         unflipped: Collection[int],
         folder: Path,
-    ) -> None:
+    ) -> int:
         """Train a module in place.
 
         Args:
@@ -126,6 +131,13 @@ class Runner:
             preprocessing: What the backbone wants.
             unflipped: Classes whose samples must not be flipped.
             folder: Where checkpoints go, and its name in the log.
+
+        Returns:
+            The number of optimiser steps.
+
+        Raises:
+            ArtifactError: The checkpoint of a training that was stopped is damaged.
+            ConfigError: There was no step.
         """
         transform = self.domain.training_transform(preprocessing, options.augmentation)
         as_shown = self.domain.training_transform(preprocessing, options.augmentation, flip=False)
@@ -136,15 +148,24 @@ class Runner:
         )
         started = time.perf_counter()
         checkpoint = folder / "last.ckpt"
-        trainer = self.trainer(
-            max_epochs=options.epochs, limit_val_batches=0, **self._checkpointing(checkpoint)
-        )
+        length = {"max_epochs": options.epochs}
+        if options.steps is not None:
+            length = {"max_epochs": -1, "max_steps": options.steps}
+        trainer = self.trainer(**length, limit_val_batches=0, **self._checkpointing(checkpoint))
         goes_on = checkpoint if checkpoint.exists() else None
+        if goes_on is not None:
+            _refuse_damaged(goes_on)
         trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
         if trainer.world_size > 1:
             # Each device has its own batch statistics: what is saved and tested are the first one's.
             module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
-        _log.info("%s: %d epochs in %.0f s", folder, options.epochs, time.perf_counter() - started)
+        if trainer.global_step == 0:
+            raise ConfigError(
+                f"{folder}: the training made no step, with {len(data.train or ())} samples in batches of "
+                f"{options.batch_size} on {trainer.world_size} devices: are all limits of --trainer meant?"
+            )
+        _log.info("%s: %d steps in %.0f s", folder, trainer.global_step, time.perf_counter() - started)
+        return trainer.global_step
 
     def test(
         self, module: FinetuneModule, media: MediaTable, labels: np.ndarray, preprocessing: Preprocessing
@@ -219,6 +240,15 @@ class Runner:
                 f"jobs is {self.options.jobs} and the trainer asks for devices={devices}, num_nodes={nodes}; "
                 "each of several jobs trains on one device: choose 1 job, or 1 device"
             )
+
+
+def _refuse_damaged(checkpoint: Path) -> None:
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        raise ArtifactError(
+            f"{checkpoint} is damaged ({type(error).__name__}): delete it, and this training begins anew"
+        ) from error
 
 
 def classes_that_touch(space: LabelSpace, names: Collection[str]) -> list[int]:

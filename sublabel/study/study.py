@@ -22,25 +22,23 @@ import hashlib
 import itertools
 import json
 import logging
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from lightning.pytorch.utilities import rank_zero_only
 
-from sublabel._files import write_atomically
+from sublabel._files import remove_all_abandoned, write_atomically
 from sublabel._jobs import job_map
 from sublabel._outputs import output_names
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, TableError
 from sublabel.evaluation import Comparison, RunMetrics
-from sublabel.labels import LabelSpace, Vocabulary
-from sublabel.media import DecodedMedia, decode_manifest
-from sublabel.study.options import BASELINE, StudyOptions
+from sublabel.labels import Alignment, LabelSpace, Vocabulary
+from sublabel.study.options import BASELINE, StudyOptions, TrainOptions
 from sublabel.study.runner import Runner, classes_that_touch
+from sublabel.study.splits import Splits
 from sublabel.tables import (
     Relabeled,
     open_manifest,
@@ -50,16 +48,21 @@ from sublabel.tables import (
     source_ranks,
 )
 from sublabel.teacher import ModuleTeacher, predict_manifest
-from sublabel.training import FinetuneModule, MediaTable, Targets, join_targets, load_model, warm_start
+from sublabel.training import FinetuneModule, Targets, join_targets, load_model, read_card, warm_start
 
 _log = logging.getLogger(__name__)
 
-SPLITS = ("weak", "target_train", "target_test")
+STUDY_FILE = "study.json"
 
 
 def is_first_process() -> bool:
     """Whether this is the one process to print: Lightning starts a script once for each device."""
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+def holds_study(out: str | Path) -> bool:
+    """Whether a study was begun in a folder, so that something may have been trained there."""
+    return (Path(out) / STUDY_FILE).exists()
 
 
 class Study:
@@ -93,9 +96,19 @@ class Study:
         self.target_vocabulary = self.manifest.filter(split="target_train").vocabulary("label")
         self.weak_vocabulary = self.manifest.filter(split="weak").vocabulary("weak_label")
         self._refuse_unknown_classes()
+        self.alignment = self._full_alignment()
         self.runner = Runner(domain, options)
         self.manifest_fingerprint = _fingerprint(Path(manifest))
         self._refuse_another_study()
+        self.splits = Splits(
+            self.manifest,
+            self.manifest_fingerprint,
+            self.target_vocabulary,
+            domain,
+            options,
+            self.out,
+            is_settled=holds_study(self.out),
+        )
 
     def run(self) -> Comparison:
         """Run all that has not been run yet, and write the table.
@@ -103,10 +116,14 @@ class Study:
         Returns:
             The comparison, also in `comparison.json` and `comparison.md`.
         """
-        self._claim_folder()
+        remove_all_abandoned(self.out)
         self.runner.start_processes()
+        tested = self.splits.target_labels("target_test")
+        self.splits.target_labels("target_train")
+        # Not before: who takes samples out of the manifest because of a refusal has another one.
+        self._claim_folder()
         # Read and, if so wanted, decoded before the jobs start, which then all have it.
-        tested = self._target_labels("target_test")
+        self.splits.media("weak")
         seeds = range(self.options.seeds)
         with job_map(self.options.jobs) as run_all:
             # A single teacher has all the cores.
@@ -139,7 +156,7 @@ class Study:
         start = "scratch" if not (self.options.pretrained or self.options.weights) else "initialised"
         metrics = self._finetune(folder / "teacher", f"none ({start})", seed, pretrained=None)
         classifier, card = load_model(folder / "teacher", domain=self.domain)
-        decoded = self._media["weak"].decoded
+        decoded = self.splits.media("weak").decoded
         summary = predict_manifest(
             self.manifest.filter(split="weak"),
             ModuleTeacher(
@@ -169,7 +186,7 @@ class Study:
         folder = self.folder(seed, clips_per_video) / slug(name)
         table = self.relabel(seed, name, clips_per_video)
         targets = join_targets(
-            self._media["weak"],
+            self.splits.media("weak"),
             table,
             self._predictions(seed, clips_per_video),
             subset=clips_per_video is not None,
@@ -180,6 +197,7 @@ class Study:
             update={
                 # Of a two-head student the outputs of both: its cells are no classes.
                 "classes": sum(table.space.heads),
+                "steps": read_card(folder / "pretrained").made_by.get("steps"),
                 "samples": len(targets.kept),
                 "pool": len(table.sample_ids),
                 "clips_per_video": clips_per_video,
@@ -196,7 +214,7 @@ class Study:
         path = self.folder(seed, clips_per_video) / slug(name) / "relabeled.parquet"
         if not path.exists():
             predictions = self._predictions(seed, clips_per_video)
-            relabel_table(predictions, path, strategy, alignment=self.options.alignment)
+            relabel_table(predictions, path, strategy, alignment=self.alignment)
         table = read_relabeled(path)
         if table.space.strategy != strategy.model_dump(mode="json"):
             raise ConfigError(
@@ -222,7 +240,7 @@ class Study:
             return whole
         chosen = self.folder(seed, clips_per_video) / "predictions.parquet"
         if not chosen.exists():
-            rows = self._media["weak"].rows
+            rows = self.splits.media("weak").rows
             # The same samples for all training seeds, and more of the same with every further point.
             kept = source_ranks(rows["source_id"], rows["sample_id"]) < clips_per_video
             select_predictions(whole, chosen, rows["sample_id"].filter(pa.array(kept)))
@@ -235,7 +253,8 @@ class Study:
         backbone, preprocessing = self.runner.new_backbone(seed)
         module = self.runner.pretraining_module(backbone, space, preprocessing)
         unflipped = classes_that_touch(space, self.options.no_flip)
-        self.runner.fit(module, self._media["weak"], targets, options, preprocessing, unflipped, folder)
+        weak = self.splits.media("weak")
+        steps = self.runner.fit(module, weak, targets, options, preprocessing, unflipped, folder)
         fingerprints = {"label_space": space.fingerprint, "manifest": self.manifest_fingerprint}
         self.runner.save(
             folder,
@@ -244,7 +263,7 @@ class Study:
             preprocessing,
             options,
             fingerprints=fingerprints,
-            made_by={"seed": seed},
+            made_by={"seed": seed, "steps": steps},
         )
 
     def _finetune(self, folder: Path, row: str, seed: int, pretrained: Path | None) -> RunMetrics:
@@ -264,7 +283,7 @@ class Study:
             # It was stopped while it was tested.
             module.classifier.load_state_dict(load_model(folder, domain=self.domain).classifier.state_dict())
         else:
-            train, labels = self._media["target_train"], self._target_labels("target_train")
+            train, labels = self.splits.media("target_train"), self.splits.target_labels("target_train")
             unflipped = [label for label, name in enumerate(names) if name in self.options.no_flip]
             self.runner.fit(module, train, labels, options, preprocessing, unflipped, folder)
             self.runner.save(
@@ -276,72 +295,12 @@ class Study:
                 fingerprints={"manifest": self.manifest_fingerprint},
                 made_by={"seed": seed, "warm_start": report},
             )
-        labels = self._target_labels("target_test")
-        top1, top5 = self.runner.test(module, self._media["target_test"], labels, preprocessing)
+        labels = self.splits.target_labels("target_test")
+        top1, top5 = self.runner.test(module, self.splits.media("target_test"), labels, preprocessing)
         metrics = RunMetrics(row=row, seed=seed, top1=top1, top5=top5)
         _log.info("%s: top-1 %.4f", folder, top1)
         _write_json(stored, metrics.model_dump(mode="json"))
         return metrics
-
-    @cached_property
-    def _media(self) -> dict[str, MediaTable]:
-        return {split: self._open_split(split) for split in SPLITS}
-
-    def _open_split(self, split: str) -> MediaTable:
-        manifest = self.manifest.filter(split=split)
-        if not self.options.decode_once:
-            spool = None
-            if "image" in self.manifest.columns:
-                spool = self.out / f"{split}-{self.manifest_fingerprint[:12]}.arrow"
-            return MediaTable.from_manifest(
-                manifest, self.domain, spool=spool, cache_bytes=self.options.cache_bytes
-            )
-        folder = self.out / "media" / split
-        summary = decode_manifest(
-            manifest,
-            self.domain,
-            folder,
-            made_by={"manifest": self.manifest_fingerprint, "domain": self.domain.options()},
-            num_workers=self.options.num_workers,
-        )
-        _log.info("%s: %s", folder, summary)
-        return MediaTable.from_manifest(manifest, self.domain, decoded=DecodedMedia(folder))
-
-    def _target_labels(self, split: str) -> np.ndarray:
-        """The labels of a target split, -1 where the media cannot be read.
-
-        Raises:
-            TableError: Media cannot be read, and the options do not say to leave them out.
-        """
-        media = self._media[split]
-        labels = media.labels("label", self.target_vocabulary)
-        failures = self._failures[split]
-        if failures and not self.options.leave_out_unreadable:
-            listed = "; ".join(f"{sample_id!r}: {why}" for sample_id, why in failures.items())
-            raise TableError(
-                f"{len(failures)} of {len(labels)} samples of {split} cannot be read ({listed[:500]}): mend "
-                "them, take them out of the manifest, or run with --leave_out_unreadable true"
-            )
-        readable = pc.invert(pc.is_in(media.rows["sample_id"], pa.array(list(failures), pa.string())))
-        return np.where(readable.to_numpy(), labels, -1)
-
-    @cached_property
-    def _failures(self) -> dict[str, dict[str, str]]:
-        return {split: self._find_failures(split) for split in SPLITS[1:]}
-
-    def _find_failures(self, split: str) -> dict[str, str]:
-        """Target samples that cannot be read, and why: they must not stop a training hours later."""
-        decoded = self._media[split].decoded
-        if decoded is not None:
-            return decoded.failures()
-        stored = self.out / f"{split}-{self.manifest_fingerprint[:12]}.json"
-        if stored.exists():
-            failures: dict[str, str] = json.loads(stored.read_text(encoding="utf-8"))
-            return failures
-        failures = self._media[split].failures()
-        _log.info("%s: %d of %d samples cannot be read", split, len(failures), len(self._media[split]))
-        _write_json(stored, failures)
-        return failures
 
     def _refuse_unknown_classes(self) -> None:
         tested = self.manifest.filter(split="target_test").vocabulary("label")
@@ -359,26 +318,46 @@ class Study:
                 "class of this manifest: check the spelling"
             )
 
+    def _full_alignment(self) -> dict[str, str | list[str]] | None:
+        """The classes that agree by the options, and those of equal names that the options do not list.
+
+        Raises:
+            LabelError: The options name a class that does not exist.
+        """
+        if self.options.alignment is None:
+            return None
+        weak, target = self.weak_vocabulary, self.target_vocabulary
+        alignment = {**{name: name for name in weak if name in target}, **self.options.alignment}
+        # A wrong name must not wait until the teacher is trained.
+        Alignment.of(alignment, weak, target)
+        return alignment
+
+    def _used_options(self) -> dict[str, Any]:
+        """The options as they are used, JSON-able: the alignment with the equal names."""
+        return {**self.options.model_dump(mode="json"), "alignment": self.alignment}
+
     def _sameness(self) -> dict[str, Any]:
         """What must not change within a folder; seeds, strategies and points of the curve may be added."""
         freely = {
             "seeds", "strategies", "curve", "clips_per_video", "trainer", "num_workers", "jobs",
-            "decode_once", "cache_bytes", "checkpoints", "eval_batch_size",
+            "decode_once", "cache_bytes", "checkpoints", "eval_batch_size", "leave_out_unreadable",
         }  # fmt: skip
         return {
-            **self.options.model_dump(mode="json", exclude=freely),
+            **{key: value for key, value in self._used_options().items() if key not in freely},
             "manifest": self.manifest_fingerprint,
             "domain": self.domain.options(),
             "number of devices": self.runner.devices_a_step(),
         }
 
     def _refuse_another_study(self) -> None:
-        path = self.out / "study.json"
-        if not path.exists():
+        if not holds_study(self.out):
             return
-        mine, theirs = self._sameness(), json.loads(path.read_text(encoding="utf-8"))["same"]
+        stored = (self.out / STUDY_FILE).read_text(encoding="utf-8")
+        mine, theirs = self._sameness(), json.loads(stored)["same"]
         # An option that came later has its default in the older study.
         defaults = {name: field.default for name, field in StudyOptions.model_fields.items()}
+        for stage in ("pretrain", "finetune"):
+            theirs[stage] = TrainOptions.model_validate(theirs[stage]).model_dump(mode="json")
         changed = [key for key in mine if mine[key] != theirs.get(key, defaults.get(key))]
         if changed:
             raise ConfigError(
@@ -396,11 +375,11 @@ class Study:
         )
         record = {
             "same": self._sameness(),
-            "options": self.options.model_dump(mode="json"),
+            "options": self._used_options(),
             "domain": self.domain.name,
             "manifest": str(manifest),
         }
-        _write_json(self.out / "study.json", record)
+        _write_json(self.out / STUDY_FILE, record)
 
 
 def _fingerprint(manifest: Path) -> str:

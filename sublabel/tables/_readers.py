@@ -16,24 +16,12 @@ import pyarrow.csv
 from sublabel.errors import TableError
 from sublabel.tables.io import Location, is_remote, open_binary
 
-MEDIA_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
-    | {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".flv",
-        ".wmv",
-        ".3gp",
-        ".ogv",
-    }
-)
+MEDIA_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm",
+    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v",
+    ".ts", ".m2ts", ".mts", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf",
+    ".rm", ".rmvb",
+})  # fmt: skip
 # Arrow reads tens of blocks ahead, and the longest CSV record must fit into one.
 BLOCK_BYTES = 1 << 20
 
@@ -119,13 +107,25 @@ def read_media_folder(
 
 def media_paths(root: Path) -> Iterator[Path]:
     """Images and videos in class folders, sorted; what is hidden (leading dot) is not looked at."""
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        yield from sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in MEDIA_SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        )
+    for folder in class_folders(root):
+        yield from sorted(path for path in files_below(folder) if is_medium(path))
+
+
+def class_folders(root: Path) -> list[Path]:
+    """The folders of classes, sorted, but for hidden ones."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a class folder and the folders in it, but for hidden ones."""
+    for path in folder.rglob("*"):
+        if not path.is_dir() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def is_medium(path: Path) -> bool:
+    """Whether a file is an image or a video by its ending."""
+    return path.suffix.lower() in MEDIA_SUFFIXES
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sublabel.errors import TableError
-from sublabel.tables._readers import MEDIA_SUFFIXES
+from sublabel.tables._readers import MEDIA_SUFFIXES, class_folders, files_below, is_medium
 from sublabel.tables.io import TableWriter
 from sublabel.tables.manifest import MANIFEST_SCHEMA, open_manifest
 
@@ -36,13 +36,14 @@ def write_folder_manifest(path: str | Path, folder: str | Path, *, exclude: Coll
         How many samples were left out.
 
     Raises:
-        TableError: A split has no images or videos, all weak ones are excluded, or names are to be excluded
-            and there is none of them.
+        TableError: A split or a class folder has no images or videos, all weak ones are excluded, or names
+            are to be excluded and there is none of them.
     """
     excluded = frozenset(map(_source_name, exclude))
     kept = left_out = 0
     with TableWriter(path, MANIFEST_SCHEMA) as writer:
         for split, column in LABEL_COLUMNS.items():
+            _refuse_empty_classes(Path(folder) / split)
             for batch in open_manifest(Path(folder) / split, split=split, label_column=column).batches():
                 rows = batch
                 if split == "weak" and excluded:
@@ -63,6 +64,28 @@ def write_folder_manifest(path: str | Path, folder: str | Path, *, exclude: Coll
             )
     _log.info("%s: %d weak samples, %d excluded", path, kept, left_out)
     return left_out
+
+
+def _refuse_empty_classes(root: Path) -> None:
+    """Log how many files of a split are neither images nor videos; a class of nothing else is no class."""
+    others: list[Path] = []
+    for folder in class_folders(root) if root.is_dir() else ():
+        files = sorted(files_below(folder))
+        passed_over = [path for path in files if not is_medium(path)]
+        if len(passed_over) == len(files):
+            found = f"only others, such as {passed_over[0].name!r}" if files else "no files at all"
+            raise TableError(
+                f"the class folder {folder} has no image or video but {found}; known endings are "
+                f"{', '.join(sorted(MEDIA_SUFFIXES))}: rename or convert the files, or remove the folder"
+            )
+        others += passed_over
+    if others:
+        _log.warning(
+            "%s: %d files are no images or videos by their endings, such as %s: passed over",
+            root,
+            len(others),
+            others[0],
+        )
 
 
 def _source_name(name: str) -> str:

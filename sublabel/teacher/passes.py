@@ -29,6 +29,8 @@ from sublabel.teacher.base import Teacher
 # Of a worker; whole videos where they have more.
 ROWS_PER_READ = 32
 ROWS_PER_SHARD = 8192
+# Of each of several processes, so that none waits long for another.
+SHARDS_PER_PROCESS = 4
 
 
 def predict_manifest(
@@ -41,7 +43,7 @@ def predict_manifest(
     weak_vocabulary: Vocabulary | None = None,
     batch_size: int = 256,
     num_workers: int = 0,
-    rows_per_shard: int = ROWS_PER_SHARD,
+    rows_per_shard: int | None = None,
 ) -> PassSummary:
     """Let a teacher look at every sample of a manifest.
 
@@ -59,7 +61,7 @@ def predict_manifest(
         weak_vocabulary: The weak classes; default: the sorted names in the manifest (one more pass over it).
         batch_size: Samples a batch, at most.
         num_workers: Processes that read and decode; 0 does so in this one.
-        rows_per_shard: Rows a shard.
+        rows_per_shard: Rows a shard; default: `shard_rows`.
 
     Returns:
         The number of rows by status, those of earlier shards included.
@@ -70,12 +72,14 @@ def predict_manifest(
         LabelError: A weak label is not in the vocabulary.
         ConfigError: A number is below 1, or `out` is a URL.
     """
+    out, share, count = local_path(out), Share.of_process(), manifest.count()
+    if rows_per_shard is None:
+        rows_per_shard = shard_rows(out, count, share.world_size)
     if batch_size < 1 or rows_per_shard < 1:
         raise ConfigError(
             f"batch_size is {batch_size} and rows_per_shard {rows_per_shard}; both must be at least 1"
         )
     manifest.require("weak_label")
-    out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     vocabulary = weak_vocabulary or manifest.vocabulary("weak_label")
     metadata = PredictionsMetadata(
@@ -86,8 +90,7 @@ def predict_manifest(
     strings = {**metadata.to_strings(), "rows_per_shard": str(rows_per_shard)}
     for shard in sorted(out.glob("part-*.parquet")):
         _refuse_others(shard, strings, out)
-    share = Share.of_process()
-    missing = missing_shards(out, "parquet", manifest.count(), rows_per_shard, share)
+    missing = missing_shards(out, "parquet", count, rows_per_shard, share)
     shards = iter_shards(
         manifest,
         read_many,
@@ -104,6 +107,21 @@ def predict_manifest(
                 writer.write(_prediction_rows(batch, teacher))
     share.wait_for_all()
     return PassSummary.of(Counter(_statuses(out)))
+
+
+def shard_rows(out: Path, rows: int, processes: int) -> int:
+    """How many rows a shard of a pass has: as the shards that are there, else a number that all can share.
+
+    Args:
+        out: Folder of the shards.
+        rows: Of the manifest.
+        processes: That share the pass.
+    """
+    for shard in sorted(out.glob("part-*.parquet"))[:1]:
+        return int(read_metadata(shard).get("rows_per_shard", ROWS_PER_SHARD))
+    if processes == 1:
+        return ROWS_PER_SHARD
+    return min(ROWS_PER_SHARD, max(1, -(-rows // (SHARDS_PER_PROCESS * processes))))
 
 
 def _pack(transform: Callable[[Tensor], Tensor], media: list[Tensor]) -> Tensor:

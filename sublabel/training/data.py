@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from sublabel._files import write_atomically
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.labels import LabelSpace, Vocabulary
-from sublabel.media import DecodedMedia
+from sublabel.media import DecodedMedia, Share
 from sublabel.tables import Manifest, read_relabeled
 from sublabel.tables.io import Location
 from sublabel.training.targets import HardTargets, Targets, join_targets
@@ -167,20 +168,29 @@ class MediaTable:
             self._cached_bytes += media.nbytes
         return media
 
-    def failures(self) -> dict[str, str]:
-        """`sample_id` → reason of the rows that cannot be read, as `Domain.check` finds them."""
+    def failures(self, *, thorough: bool = False, among: Collection[str] | None = None) -> dict[str, str]:
+        """`sample_id` → reason of the rows that cannot be read; several processes of one training share them.
+
+        Args:
+            thorough: Decode every sample to its end, and not only what `Domain.check` looks at.
+            among: Look at these `sample_id`s only.
+        """
+        look = self.domain.read if thorough else self.domain.check
+        ids = self.rows["sample_id"].to_pylist()
+        wanted = [index for index, sample_id in enumerate(ids) if among is None or sample_id in among]
+        share = Share.of_process()
 
         def reason(index: int) -> str | None:
             try:
-                self.domain.check(self._row(index))
+                look(self._row(index))
             except MediaError as error:
                 return error.reason
             return None
 
+        ours = wanted[share.rank :: share.world_size]
         with ThreadPoolExecutor(CHECKING_THREADS) as pool:
-            reasons = list(pool.map(reason, range(len(self))))
-        ids = self.rows["sample_id"].to_pylist()
-        return {sample_id: why for sample_id, why in zip(ids, reasons, strict=True) if why is not None}
+            found = [(index, why) for index, why in zip(ours, pool.map(reason, ours), strict=True) if why]
+        return {ids[index]: why for index, why in sorted(itertools.chain(*share.gather(found)))}
 
     def _row(self, index: int) -> dict[str, Any]:
         return {name: self.rows[name][index].as_py() for name in self.rows.column_names}
@@ -232,7 +242,8 @@ class LabeledDataset(Dataset[tuple[Tensor, Any]]):
             raise MediaError(
                 f"sample {sample_id!r} cannot be read ({error.reason}); a teacher pass over the manifest "
                 "lists all such samples: drop them from the manifest, or train on a relabeled table, which "
-                "leaves them out"
+                "leaves them out. Run a study again with --leave_out_unreadable true: it decodes all target "
+                "samples once and goes on without those that fail"
             ) from error
         transform = self.transform
         if self.class_transforms:
@@ -322,8 +333,8 @@ class LabelDataModule(L.LightningDataModule):
             batch_size=self.batch_size,
             shuffle=train,
             # A last batch of one sample would break batch norm; shuffling leaves out others in the next
-            # epoch.
-            drop_last=train and len(dataset) >= self.batch_size,
+            # epoch. But a device that shares the samples with others must have one batch.
+            drop_last=train and len(dataset) > (self.batch_size - 1) * Share.of_process().world_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

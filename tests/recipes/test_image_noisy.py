@@ -152,6 +152,8 @@ def test_a_mistake_is_one_line_without_a_traceback(tmp_path):
 
 
 def test_presets_that_need_data_say_so():
+    with pytest.raises(ConfigError, match="the preset folder needs --data"):
+        main(["--preset", "folder", "--data", ""])
     with pytest.raises(ConfigError, match="manifest needs --data"):
         main(["--preset", "manifest"])
 
@@ -160,3 +162,13 @@ def test_a_split_without_images_is_named(tmp_path):
     classes_of(tmp_path, "weak", each=1)
     with pytest.raises(TableError, match="target_train"):
         main(["--preset", "folder", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+
+
+def test_a_refused_run_leaves_the_manifest_of_a_finished_study_alone(tmp_path):
+    options = ["--out", str(tmp_path), *QUICK, "--strategies", "{weak-only: {kind: weak_only}}"]
+    comparison = main(options)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="holds a study of another manifest: choose another --out"):
+        main([*options, "--data_seed", "1"])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert main(options) == comparison

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recipes.video_k200 import PRESETS, main
-from sublabel.errors import ConfigError, MediaError
+from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.study import parse_preset
 from sublabel.tables import read_relabeled
 from sublabel_video.cli import main as video_command
@@ -63,6 +63,35 @@ def test_clips_inherit_the_query_of_their_video_which_they_may_not_show(demo):
 def test_a_demo_that_has_ended_is_not_run_again(demo, monkeypatch):
     out, comparison, options = demo
     monkeypatch.setattr("sublabel.study.runner.Runner.fit", lambda *_: pytest.fail("trained again"))
+    assert main(["--out", str(out), *options]) == comparison
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_refused_run_and_a_dry_run_change_nothing_in_a_finished_study(demo, tmp_path):
+    out, comparison, options = demo
+    data = class_folders(demo, tmp_path / "data")
+    begun = tmp_path / "out"
+    row = ["--strategies", "{weak-only: {kind: weak_only}}", "--clips_per_video", "[]"]
+    k200 = [*K200, *QUICK, *row, "--data", str(data), "--out", str(begun)]
+    main(k200)
+    finished = contents(begun)
+    for arguments, folder in (([*k200], begun), (["--out", str(out), *options], out)):
+        before = contents(folder)
+        for other in (["--clip.frames", "2"], ["--sampling.clips_per_video", "5"]):
+            for dry in ([], ["--dry_run", "true"]):
+                with pytest.raises(TableError, match="was cut from other videos or with another"):
+                    main([*arguments, *other, *dry])
+        with pytest.raises(ConfigError, match="another pretrain"):
+            main([*arguments, "--pretrain.epochs", "3", "--dry_run", "true"])
+        assert main([*arguments, "--dry_run", "true"]) is None
+        assert contents(folder) == before
+    shutil.rmtree(data / "weak" / "slide left")
+    with pytest.raises(TableError, match="was cut from other videos"):
+        main(k200)
+    assert contents(begun) == finished
     assert main(["--out", str(out), *options]) == comparison
 
 
@@ -129,6 +158,16 @@ def test_a_dry_run_stops_at_a_video_that_cannot_be_read(demo, tmp_path):
         main([*K200, "--data", str(data), "--out", str(tmp_path / "out"), "--dry_run", "true"])
 
 
+def test_tables_beside_the_videos_of_a_folder_are_not_read(demo, tmp_path):
+    data = class_folders(demo, tmp_path / "data")
+    shutil.copy(demo[0] / "clips.parquet", data / "stray.parquet")
+    assert main([*K200, "--data", str(data), "--out", str(tmp_path / "out"), "--dry_run", "true"]) is None
+    assert all(
+        row["uri"].startswith(str(data))
+        for row in pq.read_table(tmp_path / "out" / "clips.parquet").to_pylist()
+    )
+
+
 def test_prepared_videos_take_the_place_of_the_originals(demo, tmp_path):
     data = class_folders(demo, tmp_path / "data")
     manifest, prepared = str(tmp_path / "videos.parquet"), tmp_path / "prepared"
@@ -151,8 +190,9 @@ def test_the_preset_k200_is_the_papers_setting():
 
 
 def test_options_that_a_preset_does_not_use_are_refused(demo, tmp_path):
-    with pytest.raises(ConfigError, match="the preset k200 needs --data"):
-        main(["--preset", "k200"])
+    for nothing in ([], ["--data", ""]):
+        with pytest.raises(ConfigError, match="the preset k200 needs --data"):
+            main(["--preset", "k200", *nothing])
     with pytest.raises(ConfigError, match="demo makes its own videos"):
         main(["--data", str(tmp_path)])
     manifest = str(demo[0] / "videos" / "manifest.parquet")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -45,3 +47,24 @@ def test_an_exclusion_that_leaves_out_nothing_or_all_is_refused(tmp_path):
     with pytest.raises(TableError, match="all 1 weak samples .* are excluded"):
         write_folder_manifest(tmp_path / "m.parquet", data, exclude=["a"])
     assert not (tmp_path / "m.parquet").exists()
+
+
+def test_what_is_no_medium_is_counted_and_a_class_of_nothing_else_is_refused(tmp_path, caplog):
+    data = folders(tmp_path / "data", ["a.m2ts", "b.VOB", "c.f4v", "notes.txt", ".hidden.txt"])
+    write_folder_manifest(tmp_path / "m.parquet", data)
+    assert [Path(name).name for name in weak_ids(tmp_path / "m.parquet")] == ["a.m2ts", "b.VOB", "c.f4v"]
+    assert "weak: 1 files are no images or videos by their endings, such as " in caplog.text
+    assert "notes.txt" in caplog.text
+    (data / "target_train" / "running").mkdir()
+    with pytest.raises(TableError, match="target_train/running has no image or video but no files at all"):
+        write_folder_manifest(tmp_path / "m.parquet", data)
+    (data / "target_train" / "running" / "clip.part").touch()
+    with pytest.raises(TableError, match="only others, such as 'clip.part'.*remove the folder"):
+        write_folder_manifest(tmp_path / "m.parquet", data)
+
+
+def test_a_dangling_link_is_a_sample_that_reading_reports(tmp_path):
+    data = folders(tmp_path / "data", ["a.mp4"])
+    (data / "weak" / "jumping" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    write_folder_manifest(tmp_path / "m.parquet", data)
+    assert weak_ids(tmp_path / "m.parquet") == ["weak/jumping/a.mp4", "weak/jumping/gone.mp4"]

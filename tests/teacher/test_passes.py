@@ -13,6 +13,7 @@ from torch import nn
 import sublabel as sl
 from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, LabelError, TableError
+from sublabel.media import Share
 from sublabel.tables import iter_batches, iter_pairs, open_manifest, read_predictions_metadata
 from sublabel.teacher import Ensemble, ModuleTeacher, predict_manifest
 from sublabel_image import ImageDomain
@@ -231,3 +232,21 @@ def test_an_ensemble_says_the_mean_of_its_members_probabilities():
     assert found.ids.tolist() == mean.topk(2).indices.tolist()
     with pytest.raises(ConfigError, match="at least one module"):
         Ensemble([])
+
+
+def test_several_processes_have_about_equal_shares_of_a_short_pass(tmp_path, monkeypatch):
+    source, _ = manifest(tmp_path, samples=50)
+    monkeypatch.setattr(Share, "wait_for_all", lambda self: None)
+    predict(source, tmp_path / "alone")
+    made = []
+    for rank in range(3):
+        monkeypatch.setattr(Share, "of_process", classmethod(lambda cls, rank=rank: cls(rank, 3)))
+        predict(source, tmp_path / "p", rows_per_shard=None)
+        made.append(len(list((tmp_path / "p").glob("*.parquet"))))
+    assert made == [4, 7, 10]
+    assert rows(tmp_path / "p") == rows(tmp_path / "alone")
+    # Another number of processes goes on with the shards there are.
+    (tmp_path / "p" / "part-00003.parquet").unlink()
+    monkeypatch.setattr(Share, "of_process", classmethod(lambda cls: cls(0, 1)))
+    predict(source, tmp_path / "p", rows_per_shard=None)
+    assert len(list((tmp_path / "p").glob("*.parquet"))) == 10

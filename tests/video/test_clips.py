@@ -300,3 +300,15 @@ def test_what_was_cut_alike_is_kept_without_opening_a_video(tmp_path, broken, mo
     out.write_bytes(b"PAR1, cut off")
     assert not cut(changed).kept
     assert cut(changed).kept
+
+
+def test_clips_that_were_cut_otherwise_can_be_kept_from_being_replaced(tmp_path):
+    path = write_video(tmp_path / "v.mp4", range(90), options={"preset": "ultrafast"})
+    manifest = write_manifest(tmp_path / "m.parquet", [{"sample_id": "a", "uri": path}])
+    out = tmp_path / "out.parquet"
+    cut_clips(manifest, out, SHORT_CLIP, ClipSampling(), replace_others=False)
+    before = out.read_bytes()
+    assert cut_clips(manifest, out, SHORT_CLIP, ClipSampling(), replace_others=False).kept
+    with pytest.raises(TableError, match="was cut from other videos or with another `clip` or `sampling`"):
+        cut_clips(manifest, out, SHORT_CLIP, ClipSampling(clips_per_video=3), replace_others=False)
+    assert out.read_bytes() == before

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from fractions import Fraction
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from sublabel_video import (
     cut_clips,
     reading,
 )
-from tests.video.broken import REASONS, make_broken, make_videos
+from tests.video.broken import REASONS, make_broken, make_videos, write_video
 
 CLIP = ClipOptions(frames=4, stride=8, fps=30)
 
@@ -229,3 +230,46 @@ def test_clips_of_broken_videos_keep_their_row(tmp_path):
     assert (summary.videos, summary.clips, sum(summary.unreadable.values())) == (4, 4, 2)
     read = domain().read_many(clips)
     assert [isinstance(entry, MediaError) for entry in read] == [False, False, True, False, False, True]
+
+
+def outcome(look, row):
+    try:
+        look(row)
+    except MediaError as error:
+        return error.reason
+    return "ok"
+
+
+def test_checking_says_what_reading_says(tmp_path):
+    broken = make_broken(tmp_path)
+    rows = [{"uri": uri} for uri in broken.values()]
+    good, long = str(tmp_path / "good.mp4"), str(tmp_path / "long.mp4")
+    write_video(good, range(60))
+    write_video(long, range(30), time_base=Fraction(10))
+    clip = float(CLIP.seconds)
+    spans = [(None, None), (0.5, 0.5 + clip), (-1.0, None), (float("nan"), 1.0), (1.0, None), (5.0, 9.0)]
+    rows += [{"uri": good, "start": start, "end": end} for start, end in spans]
+    rows += [{"uri": broken["truncated"], "start": start, "end": start + clip} for start in (1.0, 8.0)]
+    rows += [{"uri": long}, {"uri": long, "start": 250.0, "end": 260.0}, {"uri": None}]
+    # Exactly one clip long, in containers that round its end.
+    for suffix, codec in (("mkv", "libx264"), ("webm", "libvpx-vp9"), ("flv", "libx264"), ("ts", "libx264")):
+        uri = write_video(tmp_path / f"one.{suffix}", range(32), codec=codec)
+        rows.append({"uri": uri})
+    made = domain()
+    outcomes = [outcome(made.read, row) for row in rows]
+    assert [outcome(made.check, row) for row in rows] == outcomes
+    assert outcomes.count("ok") == 2 + 1 + 1 + 4
+    assert set(outcomes) == {
+        "ok", *REASONS.values(), "starts before the video", "start or end is not a time",
+        "longer than 1024 sampled frames: cut it into clips", "missing: the row has no uri",
+    }  # fmt: skip
+
+
+def test_checking_a_video_decodes_little_of_it(tmp_path, monkeypatch):
+    uri = write_video(tmp_path / "v.mp4", range(300), options={"g": "30", "bf": "0"})
+    converted = []
+    monkeypatch.setattr(
+        reading, "_pixels", lambda frame, convert: converted.append(frame.pts) or convert(frame)
+    )
+    domain().check({"uri": uri, "start": 2.0, "end": 9.0})
+    assert len(converted) == 1

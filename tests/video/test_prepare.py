@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.tables import open_manifest
 from sublabel_video.clips import ClipOptions
@@ -64,6 +66,15 @@ def test_frames_keep_their_times_and_the_same_spans_show_the_same_frames(tmp_pat
         apart = (ours[..., :width].float() - original[..., :width].float()).abs().mean((1, 2, 3))
         # A neighbouring frame of these pictures is more than 15 grey levels apart.
         assert apart.max() < 8
+
+
+def test_a_prepared_video_ends_when_its_source_ends(tmp_path):
+    steps = np.random.default_rng(5).choice([10, 33, 100, 1000], 60)
+    options = {"time_base": Fraction(1, 1000), "options": {"bf": "3", "g": "60"}}
+    source = write_video(tmp_path / "v.mp4", np.cumsum(steps), **options)
+    uri, _ = prepared(tmp_path, source)
+    assert frame_times(uri)[0] == frame_times(source)[0]
+    assert probe(uri).duration == probe(source).duration == frame_times(uri)[1]
 
 
 def test_the_pictures_of_neighbouring_frames_are_far_apart():
@@ -189,3 +200,16 @@ def test_the_folder_is_listed_once(tmp_path, monkeypatch):
         listed.clear()
         assert prepare_videos(manifest, tmp_path / "out", short_side=32).made == made
         assert len(listed) <= 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks")
+def test_what_a_killed_run_left_is_swept_up_and_what_a_living_one_writes_stays(tmp_path):
+    source = write_video(tmp_path / "v.mp4", range(5))
+    left = tmp_path / "out" / ".0123456789abcdef-0123456789abcdef.mp4.abcdefgh.partial"
+    left.parent.mkdir()
+    left.touch()
+    with write_atomically(tmp_path / "out" / "other.mp4") as file:
+        prepared(tmp_path, source)
+        assert Path(file.name).exists()
+    assert not left.exists()
+    assert not list((tmp_path / "out").glob(".*"))

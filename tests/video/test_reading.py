@@ -14,6 +14,7 @@ import torch
 
 from sublabel.errors import MediaError
 from sublabel_video import _index, reading
+from sublabel_video._media import open_video, shown_frames
 from sublabel_video.clips import ClipOptions
 from sublabel_video.reading import probe, read_clips, read_frames
 from tests.video.broken import REASONS, make_broken, write_video
@@ -436,3 +437,31 @@ def test_probing_agrees_with_reading(videos, name):
 
 def test_a_video_without_a_duration_in_its_header_is_measured(videos):
     assert probe(videos["raw.h264"]).duration == 2
+
+
+def test_frames_of_h264_in_avi_come_in_the_order_of_display_though_it_has_only_decoding_times(tmp_path):
+    path = write_video(tmp_path / "v.avi", range(120), options={"g": "30", "bf": "3"})
+    with av.open(path) as container:
+        written = [frame.pts for frame in container.decode(video=0)]
+    assert written != sorted(written)
+    # A plain decode gives them in the order of display, under wrong times.
+    _, pixels = decode_all(path)
+    frames = read_frames(path, [Fraction(index, 30) for index in range(120)])
+    assert all(
+        (frame.permute(1, 2, 0).numpy() == plain).all() for frame, plain in zip(frames, pixels, strict=True)
+    )
+    assert [len(strip) for strip in read_clips(path, [(None, None), (3, 4)], CLIP)] == [24, 6]
+    assert probe(path).duration == 4
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mov", "v.mkv"])
+def test_a_video_ends_at_the_same_time_whichever_way_it_is_measured(tmp_path, name):
+    # The last frame on display is followed, in decoding order, by one that comes a second earlier.
+    steps = np.random.default_rng(5).choice([10, 33, 100, 1000], 60)
+    pts = np.cumsum(steps) - steps[0]
+    path = write_video(tmp_path / name, pts, time_base=ROUGH, options={"bf": "3", "g": "60"})
+    _, timeline = reading._fetch(path, lambda _: [0], None, None)
+    with open_video(path) as (container, stream):
+        in_order = [shown.end for shown in shown_frames(container, stream)][-1] * stream.time_base
+    assert probe(path).duration == timeline.end * timeline.time_base == in_order
+    assert Fraction(int(pts[-1]), 1000) < in_order <= Fraction(int(pts[-1]) + 34, 1000)

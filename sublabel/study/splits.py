@@ -1,0 +1,165 @@
+"""The media and labels of a study's splits, and the target samples that cannot be read.
+
+Target samples are looked at before anything is trained, so that none of them stops a training hours later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sublabel._files import write_atomically
+from sublabel.domain import Domain
+from sublabel.errors import MediaError, TableError
+from sublabel.labels import Vocabulary
+from sublabel.media import DecodedMedia, Share, decode_manifest
+from sublabel.study.options import StudyOptions
+from sublabel.tables import Manifest
+from sublabel.training import MediaTable
+from sublabel.training.data import MEDIA_COLUMNS
+
+_log = logging.getLogger(__name__)
+
+SPLITS = ("weak", "target_train", "target_test")
+
+
+class Splits:
+    """The splits of a study's manifest; each is opened when it is first asked for.
+
+    Args:
+        manifest: Of the study.
+        fingerprint: The manifest's.
+        vocabulary: Of the target classes.
+        domain: The medium.
+        options: The study's.
+        out: The study's folder.
+        is_settled: Whether something may have been trained in that folder. Until then what could not be read
+            is tried again, and media of another manifest are replaced.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        fingerprint: str,
+        vocabulary: Vocabulary,
+        domain: Domain,
+        options: StudyOptions,
+        out: Path,
+        *,
+        is_settled: bool,
+    ) -> None:
+        self.manifest = manifest
+        self.fingerprint = fingerprint
+        self.vocabulary = vocabulary
+        self.domain = domain
+        self.options = options
+        self.out = out
+        self.is_settled = is_settled
+        self._media: dict[str, MediaTable] = {}
+        self._labels: dict[str, np.ndarray] = {}
+
+    def media(self, split: str) -> MediaTable:
+        """The rows of a split and their media; decoded first if the study wants it so."""
+        if split not in self._media:
+            self._media[split] = self._decode(split) if self.options.decode_once else self._open(split)
+        return self._media[split]
+
+    def target_labels(self, split: str) -> np.ndarray:
+        """The labels of a target split, -1 where the media cannot be read.
+
+        Raises:
+            TableError: Media cannot be read, and the options do not say to leave them out.
+        """
+        if split in self._labels:
+            return self._labels[split]
+        failures = self._failures(split)
+        media = self.media(split)
+        labels = media.labels("label", self.vocabulary)
+        if failures and not self.options.leave_out_unreadable:
+            listed = "; ".join(f"{sample_id!r}: {why}" for sample_id, why in failures.items())
+            raise TableError(
+                f"{len(failures)} of {len(labels)} samples of {split} cannot be read ({listed[:500]}): mend "
+                "them, take them out of the manifest, or run with --leave_out_unreadable true"
+            )
+        readable = pc.invert(pc.is_in(media.rows["sample_id"], pa.array(list(failures), pa.string())))
+        self._labels[split] = np.where(readable.to_numpy(), labels, -1)
+        return self._labels[split]
+
+    def _failures(self, split: str) -> dict[str, str]:
+        """`sample_id` → reason of the target samples that cannot be read.
+
+        What once could not be is tried again, unless something was trained without it.
+        """
+        final = self.is_settled and self.options.leave_out_unreadable
+        decoded = self.media(split).decoded
+        if decoded is not None:
+            failures = decoded.failures()
+            return failures if final or not failures else self._decode_again(split, decoded, failures)
+        # What is to be left out must be known for certain; else a look that costs less will do.
+        thorough = self.options.leave_out_unreadable
+        kind = "-decoded" if thorough else ""
+        stored = self.out / f"{split}-{self.fingerprint[:12]}{kind}.json"
+        if stored.exists():
+            failures = dict(json.loads(stored.read_text(encoding="utf-8")))
+            if final or not failures:
+                return failures
+            failures = self.media(split).failures(thorough=True, among=failures)
+        else:
+            failures = self.media(split).failures(thorough=thorough)
+        _log.info("%s: %d of %d samples cannot be read", split, len(failures), len(self.media(split)))
+        with write_atomically(stored) as file:
+            file.write(json.dumps(failures, indent=1, ensure_ascii=False).encode())
+        return failures
+
+    def _open(self, split: str) -> MediaTable:
+        spool = None
+        if "image" in self.manifest.columns:
+            spool = self.out / f"{split}-{self.fingerprint[:12]}.arrow"
+        return MediaTable.from_manifest(
+            self.manifest.filter(split=split), self.domain, spool=spool, cache_bytes=self.options.cache_bytes
+        )
+
+    def _decode(self, split: str) -> MediaTable:
+        manifest, folder = self.manifest.filter(split=split), self.out / "media" / split
+        summary = decode_manifest(
+            manifest,
+            self.domain,
+            folder,
+            made_by={"manifest": self.fingerprint, "domain": self.domain.options()},
+            num_workers=self.options.num_workers,
+            replace=not self.is_settled,
+        )
+        _log.info("%s: %s", folder, summary)
+        return MediaTable.from_manifest(manifest, self.domain, decoded=DecodedMedia(folder))
+
+    def _decode_again(self, split: str, decoded: DecodedMedia, failures: Collection[str]) -> dict[str, str]:
+        """Decode the shards again that hold samples which could not be read and now can be."""
+        share = Share.of_process()
+        mended = set().union(*share.gather(self._mended(split, failures)))
+        if mended:
+            if share.rank == 0:
+                decoded.forget(mended)
+            share.wait_for_all()
+            self._media[split] = self._decode(split)
+            decoded = DecodedMedia(decoded.folder)
+        return decoded.failures()
+
+    def _mended(self, split: str, failures: Collection[str]) -> set[str]:
+        manifest, wanted = self.manifest.filter(split=split), pa.array(failures, pa.string())
+        columns = [name for name in MEDIA_COLUMNS if name in manifest.columns]
+        mended = set()
+        for batch in manifest.batches(columns):
+            rows = batch.filter(pc.is_in(batch["sample_id"], wanted)).to_pylist()
+            media = self.domain.read_many(rows)
+            mended |= {
+                row["sample_id"]
+                for row, entry in zip(rows, media, strict=True)
+                if not isinstance(entry, MediaError)
+            }
+        return mended
