@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sublabel._files import remove_abandoned
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import ConfusionMatrix, Counting, HardCounts, LabelSpace, Strategy
 from sublabel.labels.alignment import AlignmentLike
@@ -36,7 +37,6 @@ from sublabel.tables._decode import (
     decode_top,
     first_elements,
 )
-from sublabel.tables._partial import remove_abandoned
 from sublabel.tables._store import PairStore, RowGroups
 from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, read_metadata
 from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata
