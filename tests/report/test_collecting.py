@@ -80,8 +80,6 @@ def test_sizes_and_drops_are_those_that_the_study_assigned(refined):
     unsure = confident.space.classes.is_kind("unsure")
     assert confident.outcome.size[unsure].all()
     assert (confident.outcome.size == confident.space.sizes).all()
-    control = data.space("matched control")
-    assert (control.outcome.size != control.space.sizes).any()
 
 
 def test_a_table_of_other_samples_than_the_predictions_is_refused(refined, tmp_path):
