@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -120,8 +121,8 @@ class StudyFolder:
         decoded = self.path / "media" / split
         return DecodedMedia(decoded).read_many if decoded.exists() else domain.read_many
 
-    def samples(self, model: str) -> WeakSamples:
-        """The label pairs that a model's classes come from.
+    def predictions(self, model: str) -> Path:
+        """The label pairs that a model's classes come from: a file, or a folder of shards.
 
         Raises:
             ArtifactError: There are no predictions beside or above it.
@@ -131,7 +132,7 @@ class StudyFolder:
             folder = folder.parent
             for predictions in (folder / "predictions.parquet", folder / "predictions"):
                 if predictions.exists():
-                    return WeakSamples.read(predictions)
+                    return predictions
         raise ArtifactError(f"there are no predictions beside or above {model}: run the study's teacher")
 
     def manifest(self, path: str | Path | None = None) -> Manifest:
@@ -149,6 +150,25 @@ class StudyFolder:
                 "where it is with --manifest"
             )
         return open_manifest(found[0] if path is None else path)
+
+
+def check_manifest(manifest: Manifest, predictions: Path) -> None:
+    """Refuse the manifest of another study, as far as the first predictions tell.
+
+    Raises:
+        ConfigError: It lacks their samples, or has other weak labels for them.
+    """
+    names = read_predictions_metadata(predictions).weak_vocabulary
+    for pairs in islice(iter_pairs(predictions), 1):
+        sample_ids = pairs.sample_ids.to_pylist()
+        rows = find_rows(manifest, sample_ids, ["sample_id", "weak_label"])
+        for sample_id, label in zip(sample_ids, pairs.weak.tolist(), strict=True):
+            listed = rows[sample_id]["weak_label"]
+            if label >= 0 and listed != names[label]:
+                raise ConfigError(
+                    f"the manifest {manifest} has the weak label {listed!r} for {sample_id!r}, and the "
+                    f"predictions have {names[label]!r}: it is not the one of this study"
+                )
 
 
 def find_rows(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sublabel.domain import Domain
 from sublabel.errors import MediaError
-from sublabel.explain.folder import StudyFolder, find_rows
+from sublabel.explain.folder import StudyFolder, WeakSamples, check_manifest, find_rows
 from sublabel.explain.gradcam import grad_cam
 from sublabel.explain.listing import Explanation, PanelInfo, write_listing
 from sublabel.explain.models import StudyModel
@@ -64,10 +64,11 @@ def explain_study(
     names = [query.model] if query.versus is None else [query.model, query.versus]
     models = [StudyModel.load(folder, name, domain) for name in names]
     domain = domain or folder.domain(models[0].card.domain)
-    rows = folder.manifest(manifest)
+    rows, predictions = folder.manifest(manifest), folder.predictions(query.model)
+    check_manifest(rows, predictions)
     wants_test_labels = query.sample_id is not None or models[0].space is None
     test_labels = _labels(rows.filter(split=TEST)) if wants_test_labels else {}
-    groups = find_groups(query, models, folder.samples(query.model), test_labels)
+    groups = find_groups(query, models, WeakSamples.read(predictions), test_labels)
     count = _Count(sum(len(group.candidates) for group in groups), progress)
     wanted = (candidate.sample_id for group in groups for candidate in group.candidates)
     session = _Session(folder, domain, models, find_rows(rows, wanted), out, query)

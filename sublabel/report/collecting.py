@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.evaluation import Comparison
-from sublabel.explain.folder import STUDY_FILE, RecordedOptions, StudyFolder, find_rows, read_artifact
+from sublabel.explain.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, read_artifact
 from sublabel.explain.listing import LISTING, PICTURES
 from sublabel.labels import (
     SPLB,
@@ -38,7 +37,7 @@ from sublabel.report.examples import (
 )
 from sublabel.report.facts import study_facts
 from sublabel.report.outcome import Outcome
-from sublabel.tables import Manifest, count_pairs, iter_pairs, read_metadata
+from sublabel.tables import Manifest, count_pairs, read_metadata
 from sublabel.tables.io import iter_batches
 
 SHOWN_CLASSES = 8
@@ -246,8 +245,7 @@ def _manifest(
     """The manifest that was given, or the study's; None and the reason where that is of no use."""
     try:
         manifest = study.manifest(given)
-        for pairs in islice(iter_pairs(predictions), 1):
-            find_rows(manifest, pairs.sample_ids.to_pylist(), ["sample_id"])
+        check_manifest(manifest, predictions)
     except (ConfigError, TableError) as error:
         if given is not None:
             raise

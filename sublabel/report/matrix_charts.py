@@ -172,7 +172,7 @@ def _without_config(chart: Any) -> Any:
 def class_sizes_chart(data: ReportData) -> Any:
     """Samples of each class from the largest to the smallest, both axes logarithmic; a line at `min_count`.
 
-    A control has about the sizes of the strategy that it controls for, and is left out.
+    A control has the sizes of the strategy that it controls for, and is left out.
 
     Args:
         data: What is reported.

@@ -14,7 +14,7 @@ import sublabel as sl
 from sublabel.cli import main
 from sublabel.errors import ConfigError
 from sublabel.explain import ExplainQuery, explain_study, grad_cam, side_by_side
-from sublabel.explain.folder import StudyFolder
+from sublabel.explain.folder import StudyFolder, WeakSamples
 from sublabel.explain.models import StudyModel
 from sublabel.explain.query import find_groups
 from sublabel.study import Study, StudyOptions, TrainOptions
@@ -213,7 +213,7 @@ def test_a_test_sample_has_the_teachers_class_of_a_two_head_model(study, tmp_pat
 
 def test_candidates_are_spread_over_all_there_are(study):
     folder = StudyFolder.open(study)
-    samples = folder.samples(SPL)
+    samples = WeakSamples.read(folder.predictions(SPL))
     query = ExplainQuery(model=WEAK, label="rows", candidates=5)
     model = StudyModel.load(folder, WEAK)
     [group] = find_groups(query, [model], samples, {})
@@ -256,7 +256,7 @@ def test_what_cannot_be_read_is_counted_and_progress_reaches_its_end(study, tmp_
     [group] = find_groups(
         ExplainQuery(model=WEAK, label="rows"),
         [StudyModel.load(StudyFolder.open(study), WEAK)],
-        StudyFolder.open(study).samples(WEAK),
+        WeakSamples.read(StudyFolder.open(study).predictions(WEAK)),
         {},
     )
     rows = pq.read_table(study / "manifest.parquet").to_pylist()
@@ -324,10 +324,12 @@ def test_a_study_whose_manifest_moved_takes_it_as_an_option(study, tmp_path):
         folder.manifest()
     moved.write_bytes((study / "manifest.parquet").read_bytes())
     assert explain_study(study, query, tmp_path / "out", manifest=moved)
-    other = pq.read_table(moved).slice(140)
-    pq.write_table(other, moved)
-    with pytest.raises(sl.SublabelError, match="it is not the one of this study"):
-        explain_study(study, query, tmp_path / "out", manifest=moved)
+    whole = pq.read_table(moved)
+    relabeled = pa.Table.from_pylist([{**row, "weak_label": "zumba"} for row in whole.to_pylist()])
+    for other in (whole.slice(140), relabeled):
+        pq.write_table(other, moved)
+        with pytest.raises(sl.SublabelError, match="it is not the one of this study"):
+            explain_study(study, query, tmp_path / "out", manifest=moved)
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,10 @@ def test_the_manifest_of_another_study_is_refused_and_its_own_is_told_of(copied,
     pq.write_table(pq.read_table(copied / "manifest.parquet").slice(1), other)
     with pytest.raises(ConfigError, match=r"has no sample .*\(1 of 300 are missing.* not the one of this"):
         collect(copied, manifest=other, pictures=0)
+    rows = pq.read_table(copied / "manifest.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, "weak_label": "zumba"} for row in rows]), other)
+    with pytest.raises(ConfigError, match=r"has the weak label 'zumba' for .* not the one of this study"):
+        collect(copied, manifest=other, pictures=0)
     other.replace(copied / "manifest.parquet")
     found = collect(copied)
     assert "Manifest" not in dict(found.facts)
