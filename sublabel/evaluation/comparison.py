@@ -111,7 +111,7 @@ class Comparison(BaseModel):
         if steps and steps[0] < steps[-1]:
             notes.append(
                 f"pre-training took from {steps[0]:,} to {steps[-1]:,} steps: the same epochs on fewer "
-                "samples are fewer steps (`--pretrain.steps` trains all equally long)"
+                "samples are fewer steps (--pretrain.steps trains all equally long)"
             )
         return notes
 
