@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
+from sublabel._files import create_partial, remove_abandoned
 from sublabel.labels import ConfidentCounts, ConfidentSPL, ProbabilityMass, TopKSPL, TwoHead
 from sublabel.tables import (
     PREDICTIONS_SCHEMA,
@@ -29,7 +30,6 @@ from sublabel.tables import (
 )
 from sublabel.tables._chunks import iter_chunks, open_parts
 from sublabel.tables._decode import first_elements
-from sublabel.tables._partial import create_partial, remove_abandoned
 from sublabel.tables._store import PairStore, RowGroups
 
 WEAK, TEACHER = (
