@@ -111,12 +111,15 @@ class Shuffle(NamedTuple):
 
     def _closed(self, cuts: np.ndarray) -> np.ndarray:
         """The last member of a row takes all keys that are left, also of samples that come later."""
-        last = np.append(self.rows[1:] != self.rows[:-1], True)[: len(self.rows)]
-        return np.where(last, ((self.rows + 1) << self.bits) - 1, cuts)
+        return np.where(self._is_last(), ((self.rows + 1) << self.bits) - 1, cuts)
+
+    def _is_last(self) -> np.ndarray:
+        """Whether each member is the last of its row, bool (M,)."""
+        return np.append(self.rows[1:] != self.rows[:-1], True)[: len(self.rows)]
 
     def _groups(self, held: int) -> Iterator[slice]:
         """Members of whole rows, with at most `held` samples where a row has no more."""
-        row_ends = np.flatnonzero(np.append(self.rows[1:] != self.rows[:-1], True)[: len(self.rows)]) + 1
+        row_ends = np.flatnonzero(self._is_last()) + 1
         start = 0
         for position, stop in enumerate(row_ends.tolist()):
             following = row_ends[position + 1] if position + 1 < len(row_ends) else None
