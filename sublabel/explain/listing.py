@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.errors import ArtifactError
 
 if TYPE_CHECKING:

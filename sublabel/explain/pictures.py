@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.explain.colours import overlay
 

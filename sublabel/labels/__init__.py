@@ -1,15 +1,24 @@
 """The label algebra: weak labels × teacher predictions → pre-training classes, in numpy and scipy alone."""
 
 from sublabel.labels.alignment import Alignment
-from sublabel.labels.builders import ConfusionBuilder, build_confusion
+from sublabel.labels.builders import ConfusionBuilder
+from sublabel.labels.cell_space import CellSpace
+from sublabel.labels.cells import Cell, Cells
 from sublabel.labels.classes import KINDS, Classes
 from sublabel.labels.confusion import Confidence, ConfusionMatrix
-from sublabel.labels.counting import ConfidentCounts, Counting, HardCounts, ProbabilityMass
-from sublabel.labels.relabeling import Relabeling, relabel
+from sublabel.labels.counting import (
+    ConfidentCounts,
+    Counting,
+    HardCounts,
+    ProbabilityMass,
+    count,
+    count_chunks,
+)
+from sublabel.labels.pairs import Pairs
+from sublabel.labels.relabel import Relabeling, relabel
 from sublabel.labels.space import ClassDescription, LabelSpace
 from sublabel.labels.strategies import (
     SPLB,
-    STRATEGIES,
     AgreementFilter,
     ConfidentSPL,
     DensestSPL,
@@ -21,15 +30,29 @@ from sublabel.labels.strategies import (
     TopKSPL,
     TwoHead,
     WeakOnly,
+    strategies,
+)
+from sublabel.labels.targets import (
+    REASONS,
+    HardTargets,
+    HeadTargets,
+    Labels,
+    Ragged,
+    SoftLabels,
+    SoftTargets,
+    Targets,
 )
 from sublabel.labels.vocabulary import Vocabulary
 
 __all__ = [
     "KINDS",
+    "REASONS",
     "SPLB",
-    "STRATEGIES",
     "AgreementFilter",
     "Alignment",
+    "Cell",
+    "CellSpace",
+    "Cells",
     "ClassDescription",
     "Classes",
     "Confidence",
@@ -40,18 +63,28 @@ __all__ = [
     "Counting",
     "DensestSPL",
     "HardCounts",
+    "HardTargets",
+    "HeadTargets",
     "LabelSpace",
+    "Labels",
     "MatchedControl",
     "MergedSPL",
+    "Pairs",
     "ProbabilityMass",
+    "Ragged",
     "RawSPL",
     "Relabeling",
+    "SoftLabels",
+    "SoftTargets",
     "Strategy",
+    "Targets",
     "TeacherOnly",
     "TopKSPL",
     "TwoHead",
     "Vocabulary",
     "WeakOnly",
-    "build_confusion",
+    "count",
+    "count_chunks",
     "relabel",
+    "strategies",
 ]

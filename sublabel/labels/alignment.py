@@ -8,7 +8,8 @@ from typing import Union
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import DENSE_CELLS, check_pair
+from sublabel.labels._arrays import DENSE_CELLS, check_range
+from sublabel.labels._columns import read_column
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 AlignmentLike = Union["Alignment", Mapping[str, "str | Iterable[str]"], None]
@@ -30,7 +31,8 @@ class Alignment:
 
     Example:
         >>> queries, classes = Vocabulary(["bake cookies", "abseil"]), Vocabulary(["abseiling", "baking"])
-        >>> Alignment.from_mapping({"abseil": "abseiling"}, queries, classes).agrees([0, 1], [1, 0])
+        >>> alignment = Alignment.from_mapping({"abseil": "abseiling"}, queries, classes)
+        >>> alignment.aligned(np.array([0, 1]), np.array([1, 0]))
         array([False,  True])
     """
 
@@ -54,9 +56,12 @@ class Alignment:
             raise LabelError(
                 f"the pairs of an alignment have shape {listed.shape}; expected (P, 2): (weak id, teacher id)"
             )
-        weak, teacher = check_pair(listed[:, 0], listed[:, 1], self.weak_vocabulary, self.teacher_vocabulary)
-        if (listed < 0).any():
-            raise LabelError("an alignment pairs classes; it cannot hold -1 (abstained)")
+        weak, teacher = (
+            _checked_ids(listed[:, axis], vocabulary, name)
+            for axis, (name, vocabulary) in enumerate(
+                (("weak", self.weak_vocabulary), ("teacher", self.teacher_vocabulary))
+            )
+        )
         self._cells = np.unique(weak.astype(np.int64) * len(self.teacher_vocabulary) + teacher)
         self.pairs = np.stack(np.divmod(self._cells, len(self.teacher_vocabulary)), axis=1)
         self._table: np.ndarray | None = None
@@ -119,20 +124,11 @@ class Alignment:
             )
         return value
 
-    def agrees(self, weak: object, teacher: object) -> np.ndarray:
-        """Whether each pair agrees, bool (N,); False where either abstained (-1).
-
-        Raises:
-            LabelError: The arrays do not fit the vocabularies or each other.
-        """
-        weak_ids, teacher_ids = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-        return self.aligned(weak_ids.astype(np.int64), teacher_ids) & (weak_ids >= 0) & (teacher_ids >= 0)
-
     def aligned(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
         """Whether pairs of classes agree, bool of the shape that both broadcast to; nothing is checked.
 
         Args:
-            weak: int64, those of -1 mean nothing.
+            weak: int64, each in 0..W-1; what is said of a -1 means nothing.
             teacher: Integers, likewise.
         """
         cells = weak * len(self.teacher_vocabulary) + teacher
@@ -150,3 +146,16 @@ class Alignment:
             f"Alignment({len(self)} pairs of {len(self.weak_vocabulary)} weak × "
             f"{len(self.teacher_vocabulary)} teacher classes)"
         )
+
+
+def _checked_ids(ids: np.ndarray, vocabulary: Vocabulary, axis: str) -> np.ndarray:
+    column = read_column(ids, f"{axis} class of an alignment")
+    if column.names is not None:
+        raise LabelError(
+            "the pairs of an alignment are ids; for names use Alignment.from_mapping, or give the "
+            "mapping itself"
+        )
+    check_range(column.values, vocabulary, axis)
+    if (column.values < 0).any():
+        raise LabelError("an alignment pairs classes; it cannot hold -1 (abstained)")
+    return column.values

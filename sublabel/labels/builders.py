@@ -1,30 +1,28 @@
-"""Ways to count samples into a confusion matrix, behind one streaming interface (ours).
+"""The sums that chunks of pairs are added to, behind one streaming interface (ours).
 
 Everything is summed in integers, probabilities in units of 2^-30: chunks of any size, in any order, merged in
-any tree, give the same matrix. `HardCounts`, `ProbabilityMass` and `ConfidentCounts` are their options.
+any tree, give the same matrix. The options, and what they mean, stand in `counting`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import check_labels, check_top, first_column, iter_rows
-from sublabel.labels._counting import CellCounter
-from sublabel.labels.alignment import Alignment, AlignmentLike
+from sublabel.labels._arrays import iter_rows
+from sublabel.labels._sums import CellCounter
+from sublabel.labels.alignment import Alignment
 from sublabel.labels.confusion import Confidence, ConfusionMatrix
-from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
+from sublabel.labels.pairs import Pairs, check_same_vocabularies
+from sublabel.labels.vocabulary import Vocabulary
 
 UNIT_BITS = 30
 UNIT = 1 << UNIT_BITS
 """A probability of 1: int64 holds the sum of eight billion samples."""
 OTHER = "(other)"
-PredictionChunk = tuple[Any, Any, Any]
-"""Weak labels (N,), the teacher's classes (N,) or (N, k), and their probabilities or None."""
 
 
 class ConfusionBuilder(ABC):
@@ -36,26 +34,19 @@ class ConfusionBuilder(ABC):
 
     passes = 1
 
-    def __init__(
-        self, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike | None = None
-    ) -> None:
-        self.weak_vocabulary = Vocabulary.of(weak_vocabulary)
-        self.teacher_vocabulary = (
-            self.weak_vocabulary if teacher_vocabulary is None else Vocabulary.of(teacher_vocabulary)
-        )
+    def __init__(self, weak_vocabulary: Vocabulary, teacher_vocabulary: Vocabulary) -> None:
+        self.weak_vocabulary = weak_vocabulary
+        self.teacher_vocabulary = teacher_vocabulary
 
     @abstractmethod
-    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
+    def update(self, pairs: Pairs) -> None:
         """Add samples.
 
         Args:
-            weak: Weak labels, integers (N,), -1 where there is none.
-            top_ids: The teacher's classes, integers (N,) or (N, k), the most probable first, -1 where there
-                is none.
-            top_probs: Their probabilities, floats of the same shape in 0–1; hard counts need none.
+            pairs: Over the vocabularies of the builder, with probabilities where these are counted.
 
         Raises:
-            LabelError: The arrays do not fit; nothing is added then.
+            LabelError: They are over others, or lack probabilities; nothing is added then.
         """
 
     def next_pass(self) -> None:
@@ -82,15 +73,12 @@ class ConfusionBuilder(ABC):
             LabelError: A pass is missing.
         """
 
-    def _check_weak(self, weak: Any, top_ids: Any) -> np.ndarray:
-        labels = check_labels(weak, self.weak_vocabulary, "weak")
-        rows = len(top_ids) if np.ndim(top_ids) else 0
-        if rows != len(labels):
-            raise LabelError(
-                f"got {len(labels)} weak labels and {rows} teacher predictions; expected one of each for "
-                "every sample: join them on their sample ids first"
-            )
-        return labels
+    def _check(self, pairs: Pairs) -> None:
+        check_same_vocabularies(
+            (self.weak_vocabulary, self.teacher_vocabulary),
+            (pairs.weak_vocabulary, pairs.teacher_vocabulary),
+            "this count",
+        )
 
     def _settings(self) -> dict[str, Any]:
         """What two builders must have in common to be merged."""
@@ -110,44 +98,16 @@ class ConfusionBuilder(ABC):
                 )
 
 
-def build_confusion(
-    builder: ConfusionBuilder, chunks: Callable[[], Iterable[PredictionChunk]]
-) -> ConfusionMatrix:
-    """Read a stream as often as a builder needs it.
-
-    Args:
-        builder: A fresh one.
-        chunks: Called once for each pass; gives (weak (N,), top_ids (N, k), top_probs (N, k)) for each chunk.
-
-    Example:
-        >>> samples = [([0, 0], [[0, 1], [1, 0]], [[0.9, 0.1], [0.6, 0.4]])]
-        >>> builder = MassBuilder(["cat", "dog"])
-        >>> build_confusion(builder, lambda: samples).counts.toarray()
-        array([[1, 1],
-               [0, 0]])
-    """
-    for number in range(builder.passes):
-        if number:
-            builder.next_pass()
-        for weak, top_ids, top_probs in chunks():
-            builder.update(weak, top_ids, top_probs)
-    return builder.build()
-
-
 class HardBuilder(ConfusionBuilder):
-    """Every sample counts one, in the cell of the teacher's most probable class, however probable."""
+    """The sums of `HardCounts`."""
 
-    def __init__(
-        self, weak_vocabulary: VocabularyLike, teacher_vocabulary: VocabularyLike | None = None
-    ) -> None:
+    def __init__(self, weak_vocabulary: Vocabulary, teacher_vocabulary: Vocabulary) -> None:
         super().__init__(weak_vocabulary, teacher_vocabulary)
         self._confusion = ConfusionMatrix(self.weak_vocabulary, self.teacher_vocabulary)
 
-    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
-        """Count samples; probabilities are checked where they are given."""
-        if top_probs is not None:
-            check_top(top_ids, top_probs, self.teacher_vocabulary, len(weak))
-        self._confusion.update(weak, first_column(top_ids))
+    def update(self, pairs: Pairs) -> None:
+        """Count samples."""
+        self._confusion.update(pairs)
 
     def merge(self, other: Self) -> Self:
         """A new builder with the samples of both."""
@@ -162,22 +122,15 @@ class HardBuilder(ConfusionBuilder):
 
 
 class MassBuilder(ConfusionBuilder):
-    """Every sample counts one, spread over its row in proportion to the teacher's probabilities.
-
-    Args:
-        weak_vocabulary: The W weak classes.
-        teacher_vocabulary: The T teacher classes; None when they are the weak ones.
-        rest: Where the probability outside the top k goes: to them in proportion, or to a class `(other)`.
-        k: How many of the teacher's classes count; None: all that are given.
-    """
+    """The sums of `ProbabilityMass`."""
 
     def __init__(
         self,
-        weak_vocabulary: VocabularyLike,
-        teacher_vocabulary: VocabularyLike | None = None,
+        weak_vocabulary: Vocabulary,
+        teacher_vocabulary: Vocabulary,
         *,
-        rest: Literal["renormalise", "other"] = "renormalise",
-        k: int | None = None,
+        rest: Literal["renormalise", "other"],
+        k: int | None,
     ) -> None:
         super().__init__(weak_vocabulary, teacher_vocabulary)
         self.rest, self.k = rest, k
@@ -195,11 +148,12 @@ class MassBuilder(ConfusionBuilder):
     def _settings(self) -> dict[str, Any]:
         return super()._settings() | {"rest": self.rest, "k": self.k}
 
-    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
+    def update(self, pairs: Pairs) -> None:
         """Spread samples over the cells of their rows."""
-        weak = self._check_weak(weak, top_ids)
-        ids, probs = check_top(top_ids, top_probs, self.teacher_vocabulary, len(weak))
-        ids, probs = ids[:, : self.k], np.ascontiguousarray(probs[:, : self.k])
+        self._check(pairs)
+        weak, (ids, probs) = pairs.weak.astype(np.int64), pairs.need_probabilities()
+        ids = ids[:, : self.k].astype(np.int64)
+        probs = np.ascontiguousarray(probs[:, : self.k], dtype=np.float64)
         voted = (weak >= 0) & (ids[:, 0] >= 0)
         weak, ids, probs = weak[voted], ids[voted], probs[voted]
         self._abstained += len(voted) - len(weak)
@@ -250,14 +204,7 @@ class MassBuilder(ConfusionBuilder):
 
 
 class ConfidentBuilder(ConfusionBuilder):
-    """A sample counts one where the teacher's probability reaches its class's threshold; else it is unsure.
-
-    Args:
-        weak_vocabulary: The W weak classes.
-        teacher_vocabulary: The T teacher classes; None when they are the weak ones.
-        alignment: Whose samples make a class's threshold.
-        thresholds: `self_confidence`: found in a first pass; else one for all classes, or T of them, in 0–1.
-        candidates: Which of the teacher's classes may pass; `ConfidentCounts` says more.
+    """The sums of `ConfidentCounts`.
 
     Attributes:
         thresholds: float64 (T,); None until the first of two passes has ended.
@@ -265,16 +212,16 @@ class ConfidentBuilder(ConfusionBuilder):
 
     def __init__(
         self,
-        weak_vocabulary: VocabularyLike,
-        teacher_vocabulary: VocabularyLike | None = None,
-        alignment: AlignmentLike = None,
+        weak_vocabulary: Vocabulary,
+        teacher_vocabulary: Vocabulary,
+        alignment: Alignment,
         *,
         thresholds: Literal["self_confidence"] | float | tuple[float, ...] = "self_confidence",
         candidates: Literal["top_1", "top_k"] = "top_1",
     ) -> None:
         super().__init__(weak_vocabulary, teacher_vocabulary)
         self.candidates = candidates
-        self.alignment = Alignment.of(alignment, self.weak_vocabulary, self.teacher_vocabulary)
+        self.alignment = alignment
         rows, columns = len(self.weak_vocabulary), len(self.teacher_vocabulary)
         self.thresholds: np.ndarray | None = None
         self.passes = 2
@@ -295,11 +242,14 @@ class ConfidentBuilder(ConfusionBuilder):
             "thresholds": None if self.thresholds is None else self.thresholds.tolist(),
         }
 
-    def update(self, weak: Any, top_ids: Any, top_probs: Any = None) -> None:
+    def update(self, pairs: Pairs) -> None:
         """Add samples to the thresholds or, when they are known, to the counts."""
-        weak = self._check_weak(weak, top_ids)
-        ids, probs = check_top(top_ids, top_probs, self.teacher_vocabulary, len(weak))
-        weak = np.where(ids[:, 0] >= 0, weak, -1)
+        self._check(pairs)
+        ids, probs = (
+            array.astype(kind)
+            for array, kind in zip(pairs.need_probabilities(), (np.int64, np.float64), strict=True)
+        )
+        weak = np.where(ids[:, 0] >= 0, pairs.weak, -1).astype(np.int64)
         for rows in iter_rows(ids):
             if self.thresholds is None:
                 self._add_confidence(weak[rows], ids[rows], probs[rows])
@@ -315,7 +265,8 @@ class ConfidentBuilder(ConfusionBuilder):
         unsure = (weak >= 0) & ~passes.any(axis=1)
         self._unsure += np.bincount(weak[unsure], minlength=len(self._unsure))
         guess = np.take_along_axis(ids, best[:, None], axis=1).ravel()
-        self._confusion.update(weak[~unsure], guess[~unsure])
+        counted = (weak[~unsure], guess[~unsure])
+        self._confusion.update(Pairs.trusted(*counted, self.weak_vocabulary, self.teacher_vocabulary))
 
     def _add_confidence(self, weak: np.ndarray, ids: np.ndarray, probs: np.ndarray) -> None:
         seen, own, predicted, predictions = self._sums

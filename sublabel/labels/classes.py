@@ -31,7 +31,7 @@ class Classes:
     teacher: np.ndarray
     """int64 (K,), the teacher class of its cell or column; -1 where it covers several."""
     given_names: Mapping[int, str] = field(default_factory=dict)
-    """Names that the rest does not tell: those of merged classes."""
+    """Label → name, where kind, row and column do not tell it: of merged classes, and of your own."""
 
     def __post_init__(self) -> None:
         for name, dtype in (
@@ -59,9 +59,25 @@ class Classes:
     def __len__(self) -> int:
         return len(self.size)
 
-    def take(self, order: np.ndarray) -> Classes:
-        """The classes in another order; positions (M,)."""
-        return Classes(self.kind[order], self.size[order], self.weak[order], self.teacher[order])
+    def insert(self, others: Classes) -> tuple[Classes, np.ndarray]:
+        """These classes and others of the same rows, each row's others after its own.
+
+        Returns:
+            The K + M classes, and where each of both went, int64 (K + M,).
+        """
+        weak = np.concatenate([self.weak, others.weak])
+        order = np.argsort(weak, kind="stable")
+        # label[c]: the new label of class c, first of these, then of the others, (K + M,)
+        label = np.empty(len(order), dtype=np.int64)
+        label[order] = np.arange(len(order))
+        joined = Classes(
+            np.concatenate([self.kind, others.kind])[order],
+            np.concatenate([self.size, others.size])[order],
+            weak[order],
+            np.concatenate([self.teacher, others.teacher])[order],
+            {int(label[old]): name for old, name in self.given_names.items()},
+        )
+        return joined, label
 
     def is_kind(self, *kinds: Kind) -> np.ndarray:
         """Which classes are of any of these kinds, bool (K,)."""

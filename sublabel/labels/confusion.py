@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sublabel._files import write_atomically
-from sublabel._html import html_table, shaded_grid
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import check_pair, check_probabilities
-from sublabel.labels._counting import CellCounter
+from sublabel.files import write_atomically
+from sublabel.html import html_table, shaded_grid
+from sublabel.labels._sums import CellCounter
+from sublabel.labels._teacher import check_probabilities
+from sublabel.labels.alignment import Alignment, AlignmentLike
+from sublabel.labels.cells import Cells
+from sublabel.labels.pairs import Pairs, check_same_vocabularies
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 FORMAT = "sublabel.ConfusionMatrix"
@@ -50,7 +53,7 @@ class Confidence:
     """int64 (W,): samples of each weak class that do not count."""
 
     def merge(self, other: Confidence) -> Confidence:
-        """That of the samples of both.
+        """Merge two records that were counted with the same thresholds.
 
         Raises:
             LabelError: The thresholds differ.
@@ -84,7 +87,8 @@ class ConfusionMatrix:
 
     Example:
         >>> confusion = ConfusionMatrix(["baking", "whisking"])
-        >>> confusion.update([0, 0, 1, -1], [0, 1, 1, 0])
+        >>> names = ["baking", "whisking"]
+        >>> confusion.update(Pairs([0, 0, 1, -1], [0, 1, 1, 0], weak_vocabulary=names))
         >>> confusion.counts.toarray()
         array([[1, 1],
                [0, 1]])
@@ -103,30 +107,6 @@ class ConfusionMatrix:
         self._counter = CellCounter(self.shape)
         self._counts: Any = None
         self._abstained = 0
-
-    @classmethod
-    def from_labels(
-        cls,
-        weak: Any,
-        teacher: Any,
-        *,
-        weak_vocabulary: VocabularyLike,
-        teacher_vocabulary: VocabularyLike | None = None,
-    ) -> ConfusionMatrix:
-        """Count all samples at once.
-
-        Args:
-            weak: Weak labels, integers (N,), -1 where there is none.
-            teacher: Teacher predictions of the same samples, integers (N,), -1 where there is none.
-            weak_vocabulary: Of the weak labels: a Vocabulary, names, or a number of classes.
-            teacher_vocabulary: Of the predictions; None when it is the same.
-
-        Raises:
-            LabelError: The arrays do not fit the vocabularies or each other.
-        """
-        confusion = cls(weak_vocabulary, teacher_vocabulary)
-        confusion.update(weak, teacher)
-        return confusion
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -150,19 +130,33 @@ class ConfusionMatrix:
         """Samples in the cells, without those that abstained."""
         return int(self.counts.sum())
 
-    def update(self, weak: Any, teacher: Any) -> None:
+    def update(self, pairs: Pairs) -> None:
         """Count further samples in place; any chunking gives the same matrix.
 
         Args:
-            weak: Weak labels, integers (N,), -1 where there is none.
-            teacher: Teacher predictions, integers (N,), -1 where there is none.
+            pairs: Over the vocabularies of the matrix.
 
         Raises:
-            LabelError: The arrays do not fit; nothing is counted then.
+            LabelError: They are over others; nothing is counted then.
         """
-        weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-        self._counter.add(weak, teacher)
+        check_same_vocabularies(
+            (self.weak_vocabulary, self.teacher_vocabulary),
+            (pairs.weak_vocabulary, pairs.teacher_vocabulary),
+            "this confusion matrix",
+        )
+        self._counter.add(pairs.weak, pairs.teacher)
         self._counts = None
+
+    def cells(self, alignment: AlignmentLike = None) -> Cells:
+        """The cells that hold samples, as arrays, row by row.
+
+        Args:
+            alignment: Which weak class agrees with which teacher class; default: equal names.
+
+        Raises:
+            LabelError: The alignment does not fit the vocabularies.
+        """
+        return Cells.of(self.counts, Alignment.of(alignment, self.weak_vocabulary, self.teacher_vocabulary))
 
     def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """A new matrix with the samples of both; exact, so the order of merges does not matter.
@@ -287,10 +281,10 @@ class ConfusionMatrix:
     def _add_cells(self, weak: np.ndarray, teacher: np.ndarray, count: np.ndarray) -> None:
         if count.dtype.kind not in "iu" or (count < 1).any() or self._abstained < 0:
             raise ValueError("its counts are not positive integers")
-        entries: Any = (
-            count.astype(np.int64),
-            check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary),
+        pairs = Pairs(
+            weak, teacher, weak_vocabulary=self.weak_vocabulary, teacher_vocabulary=self.teacher_vocabulary
         )
+        entries: Any = (count.astype(np.int64), (pairs.weak, pairs.teacher))
         self._add(sparse.csr_array(entries, shape=self.shape), 0)
 
     def _set_confidence(self, thresholds: np.ndarray, unsure: np.ndarray) -> None:

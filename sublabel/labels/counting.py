@@ -1,27 +1,31 @@
-"""Options: how samples are counted into a confusion matrix. `start` makes the builder that holds the sums."""
+"""How samples are counted into a confusion matrix: options that start a stream of sums (ours)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_serializer
 
-from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.builders import ConfidentBuilder, ConfusionBuilder, HardBuilder, MassBuilder
-from sublabel.labels.vocabulary import VocabularyLike
+from sublabel.labels.confusion import ConfusionMatrix
+from sublabel.labels.pairs import Pairs
+from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Thresholds = Literal["self_confidence"] | Probability | tuple[Probability, ...]
 
 
-class _Options(BaseModel):
+class Counting(BaseModel, ABC):
+    """How samples are counted: frozen options. `start` makes the sums, `count` does all of it in memory."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class HardCounts(_Options):
-    """Every sample counts one, in the cell of the teacher's most probable class."""
-
-    kind: Literal["hard"] = "hard"
+    kind: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
+    """What of the pairs is looked at beside the labels."""
 
     def start(
         self,
@@ -29,18 +33,47 @@ class HardCounts(_Options):
         teacher_vocabulary: VocabularyLike | None = None,
         alignment: AlignmentLike = None,
     ) -> ConfusionBuilder:
-        """A builder without samples. The alignment plays no part."""
-        return HardBuilder(weak_vocabulary, teacher_vocabulary)
+        """Sums without samples, which chunks of pairs are added to.
+
+        Args:
+            weak_vocabulary: The W weak classes.
+            teacher_vocabulary: The T teacher classes; None when they are the weak ones.
+            alignment: Which classes agree; only confident counts look at it. Default: equal names.
+
+        Raises:
+            LabelError: The alignment does not fit the vocabularies, or an option does not.
+        """
+        weak = Vocabulary.of(weak_vocabulary)
+        teacher = weak if teacher_vocabulary is None else Vocabulary.of(teacher_vocabulary)
+        return self._builder(weak, teacher, Alignment.of(alignment, weak, teacher))
+
+    @abstractmethod
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
+        """The sums of these options."""
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: Any) -> dict[str, Any]:
+        return {"kind": self.kind, **handler(self)}
 
 
-class ProbabilityMass(_Options):
+class HardCounts(Counting):
+    """Every sample counts one, in the cell of the teacher's most probable class."""
+
+    kind: ClassVar[str] = "hard"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
+        return HardBuilder(weak, teacher)
+
+
+class ProbabilityMass(Counting):
     """Every sample counts one, spread over its row in proportion to the teacher's probabilities.
 
     The matrix holds whole samples: each row's expected counts, rounded to the nearest so that the row's total
     is exact (largest remainders).
     """
 
-    kind: Literal["probability_mass"] = "probability_mass"
+    kind: ClassVar[str] = "probability_mass"
     rest: Literal["renormalise", "other"] = Field(
         default="renormalise",
         description="the probability outside the top k: spread over them in proportion, or put into a last "
@@ -48,17 +81,11 @@ class ProbabilityMass(_Options):
     )
     k: PositiveInt | None = Field(default=None, description="how many classes count; default: all given")
 
-    def start(
-        self,
-        weak_vocabulary: VocabularyLike,
-        teacher_vocabulary: VocabularyLike | None = None,
-        alignment: AlignmentLike = None,
-    ) -> ConfusionBuilder:
-        """A builder without samples. The alignment plays no part."""
-        return MassBuilder(weak_vocabulary, teacher_vocabulary, rest=self.rest, k=self.k)
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
+        return MassBuilder(weak, teacher, rest=self.rest, k=self.k)
 
 
-class ConfidentCounts(_Options):
+class ConfidentCounts(Counting):
     """A sample counts one where the teacher's probability reaches its class's threshold; else it is unsure.
 
     With `thresholds="self_confidence"`, a class's is the mean of its probability over the samples whose weak
@@ -67,7 +94,7 @@ class ConfidentCounts(_Options):
     mean probability of its own predictions, and 1 if it is never predicted.
     """
 
-    kind: Literal["confident"] = "confident"
+    kind: ClassVar[str] = "confident"
     thresholds: Thresholds = Field(
         default="self_confidence", description="found from the samples, one for all classes, or one for each"
     )
@@ -77,20 +104,54 @@ class ConfidentCounts(_Options):
         "passes counts, as in confident learning",
     )
 
-    def start(
-        self,
-        weak_vocabulary: VocabularyLike,
-        teacher_vocabulary: VocabularyLike | None = None,
-        alignment: AlignmentLike = None,
-    ) -> ConfusionBuilder:
-        """A builder without samples; the alignment says whose samples make a class's threshold."""
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
         return ConfidentBuilder(
-            weak_vocabulary,
-            teacher_vocabulary,
-            alignment,
-            thresholds=self.thresholds,
-            candidates=self.candidates,
+            weak, teacher, alignment, thresholds=self.thresholds, candidates=self.candidates
         )
 
 
-Counting = Annotated[HardCounts | ProbabilityMass | ConfidentCounts, Field(discriminator="kind")]
+def count(pairs: Pairs, counting: Counting | None = None, alignment: AlignmentLike = None) -> ConfusionMatrix:
+    """The confusion matrix of pairs.
+
+    Args:
+        pairs: All samples.
+        counting: How; default: every sample counts one, in the cell of its most probable class. A strategy
+            says in `strategy.counting` what it needs.
+        alignment: Which classes agree; only confident counts look at it.
+
+    Raises:
+        LabelError: The counting needs probabilities and the pairs have none, or the alignment does not fit.
+
+    Example:
+        >>> count(Pairs(["bake", "bake", None], ["bake", "whisk", "bake"])).counts.toarray()
+        array([[1, 1]])
+    """
+    return count_chunks(lambda: [pairs], pairs.weak_vocabulary, pairs.teacher_vocabulary, counting, alignment)
+
+
+def count_chunks(
+    chunks: Callable[[], Iterable[Pairs]],
+    weak_vocabulary: Vocabulary,
+    teacher_vocabulary: Vocabulary,
+    counting: Counting | None = None,
+    alignment: AlignmentLike = None,
+) -> ConfusionMatrix:
+    """The confusion matrix of a stream of pairs, which is read as often as the counting needs it.
+
+    Args:
+        chunks: Called once for each pass; gives the pairs in chunks.
+        weak_vocabulary: Of all chunks.
+        teacher_vocabulary: Likewise.
+        counting: As for `count`.
+        alignment: Likewise.
+
+    Raises:
+        LabelError: As `count`, or a chunk is over other vocabularies.
+    """
+    builder = (counting or HardCounts()).start(weak_vocabulary, teacher_vocabulary, alignment)
+    for number in range(builder.passes):
+        if number:
+            builder.next_pass()
+        for chunk in chunks():
+            builder.update(chunk)
+    return builder.build()

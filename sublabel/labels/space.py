@@ -1,36 +1,39 @@
-"""The frozen result of a strategy: a class or -1 for every (weak, teacher) cell; every class has a name."""
+"""The frozen result of a strategy: what class, or what distribution over classes, a sample gets.
+
+There is one class of spaces for each kind of answer, and one interface for all of them: nobody needs to ask
+which one a space is.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from scipy import sparse
 
-from sublabel._files import write_atomically
-from sublabel._html import html_table
 from sublabel.errors import LabelError
-from sublabel.labels import _serial
-from sublabel.labels._arrays import (
-    DENSE_CELLS,
-    check_pair,
-    check_probabilities,
-    check_sample_ids,
-    iter_cells,
-)
-from sublabel.labels._shuffle import Shuffle
-from sublabel.labels._soft import soft_rows
+from sublabel.files import write_atomically
+from sublabel.html import html_table
+from sublabel.labels._codec import decode_array, digest_array, encode_array
 from sublabel.labels.classes import KINDS, Classes, Kind, class_name
+from sublabel.labels.pairs import Pairs, check_same_vocabularies
+from sublabel.labels.targets import HardTargets, Labels, Reasons, Targets, check_labels
 from sublabel.labels.vocabulary import Vocabulary
 
-LISTED_CHUNK = 1 << 20
-"""Samples that are looked up at a time in a space too large for a table."""
+FORMAT = "sublabel.LabelSpace"
+VERSION = 4
+CLASS_ARRAYS = ("kind", "size", "weak", "teacher")
+CHANGED = "the label space does not match its own fingerprint: the file was edited or damaged"
 SHOWN_IN_NOTEBOOK = 10
+Need = Literal["sample_ids", "probabilities"]
 
 
 @dataclass(frozen=True)
@@ -48,65 +51,140 @@ class ClassDescription:
         return f"{self.label}: {self.name} ({self.kind}, {self.size} samples)"
 
 
-@dataclass(frozen=True, eq=False)
-class LabelSpace:
-    """A map from (weak, teacher) cells to dense class ids 0..K-1, or -1 for dropped.
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class LabelSpace(ABC):
+    """What a strategy makes of (weak label, teacher prediction): K pre-training classes, each with a name.
 
-    Stored as one default for each row and column and a sorted list of cells that differ, so that large
-    vocabularies stay small. A cell's label is its own entry if it has one, else its row's default, else (-1
-    there) its column's.
-
-    Strategies make spaces; users call `assign`.
+    Strategies make spaces; users call `assign` and `targets`. A subclass is a frozen dataclass that names its
+    `kind` and adds fields: arrays, whose dtypes it lists in `ARRAYS`, and plain values that JSON can hold.
     """
+
+    kind: ClassVar[str]
+    """Names the subclass in stored spaces."""
+    ARRAYS: ClassVar[Mapping[str, type]] = {}
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What of the pairs `assign` and `targets` look at beside the labels."""
+    answers_with_one_label: ClassVar[bool] = True
+    """Whether `targets` are one label a sample, so that `assign` says all of it."""
+    _registered: ClassVar[dict[str, type[LabelSpace]]] = {}
 
     weak_vocabulary: Vocabulary
     teacher_vocabulary: Vocabulary
     classes: Classes
-    row_default: np.ndarray
-    """int64 (W,)."""
-    column_default: np.ndarray
-    """int64 (T,)."""
-    cells: np.ndarray
-    """int64 (C,), weak × T + teacher, sorted."""
-    cell_labels: np.ndarray
-    """int64 (C,)."""
-    strategy: dict[str, Any]
-    """The options of the strategy that made it."""
-    control_seed: int | None = None
-    """Of a matched control: `assign` then draws the disagreed classes by sample id."""
-    control_cuts: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """int64, one for each class that is drawn, where `match_sizes` found which draws make it; else empty."""
-    thresholds: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """float64 (T,) where samples below their teacher class's threshold are unsure, else empty."""
-    unsure_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """int64 (W,), the class of a row's unsure samples, -1 where it has none; empty without thresholds."""
-    top_k: int | None = None
-    """How many of the teacher's classes soft targets look at; None: all that they are given."""
-    two_heads: bool = False
-    """Whether a student has one head for the weak label and one for the teacher's."""
-    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The K classes as arrays."""
+    strategy: Mapping[str, Any]
+    """The strategy that made it, as `Strategy.to_dict` says it; `Strategy.parse` makes it again."""
+
+    def __init_subclass__(cls) -> None:
+        cls._registered[cls.kind] = cls
 
     def __post_init__(self) -> None:
-        """Make the arrays read-only: the look-up table and the fingerprint are computed from them once."""
-        for name in _serial.ARRAYS:
+        """Make the arrays read-only: what is derived from them is computed once."""
+        for name, dtype in self.ARRAYS.items():
             # A copy of ours, so that the caller's own array stays writable.
-            array = np.array(getattr(self, name), dtype=np.float64 if name == "thresholds" else np.int64)
+            array: np.ndarray = np.array(getattr(self, name), dtype=dtype)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
+    @abstractmethod
+    def assign(self, pairs: Pairs) -> Labels:
+        """The class of each sample.
+
+        Args:
+            pairs: Over the vocabularies of the space, with what it `needs`.
+
+        Returns:
+            int64 (N,), -1 where either side abstained or the cell is dropped, with `.reasons`; of soft
+            targets the most probable class. Of a two-head space (N, 2), a class for each head.
+
+        Raises:
+            LabelError: The pairs are over other vocabularies, or lack what the space needs.
+        """
+
+    def targets(self, pairs: Pairs) -> Targets:
+        """What a student is trained towards, as a loss takes it.
+
+        Args:
+            pairs: As for `assign`.
+
+        Returns:
+            One label a sample; a distribution over the classes, where targets are soft; a label for each of
+            two heads.
+
+        Raises:
+            LabelError: As for `assign`.
+        """
+        return HardTargets(self.assign(pairs))
+
+    def read_targets(self, columns: Mapping[str, Any], reasons: Reasons = None) -> Targets:
+        """The targets that stand in a table, as `Targets.columns` gave them.
+
+        Args:
+            columns: `pretrain_label` and, of soft targets, `pretrain_weight`.
+            reasons: str (N,), why a sample has its target or none, or what makes them.
+
+        Raises:
+            LabelError: A label is outside 0..K-1.
+        """
+        return HardTargets(check_labels(columns["pretrain_label"], len(self)), reasons)
+
+    def match_sizes(self, samples: Callable[[], Iterable[Pairs]]) -> LabelSpace:
+        """Adapt the space to its own samples, where it must see them: a matched control's shuffle (ours).
+
+        Args:
+            samples: Called once for each pass; gives the pairs that the space was fitted on, in chunks.
+
+        Returns:
+            A space whose classes have exactly their sizes; itself, where nothing needs to be seen.
+        """
+        return self
+
+    def cell_classes(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray | None:
+        """The class of each cell, where a cell has one whatever sample lies in it.
+
+        Args:
+            weak: Integers (C,), each in 0..W-1.
+            teacher: Integers (C,), each in 0..T-1.
+
+        Returns:
+            int64 (C,), -1 where a cell is dropped; None where cells have no classes of their own.
+        """
+        return None
+
+    @abstractmethod
+    def classes_touching(self, names: Iterable[str]) -> list[int]:
+        """The classes that hold a cell of a weak or a teacher class of these names, in order."""
+
+    def factors(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The row and the column of each class, for a head whose classes share weights (ours).
+
+        Returns:
+            Rows int64 (K,) and columns int64 (K,), both counted from 0. A class that is not one cell has a
+            column of its own; classes of no single row share one. None where there are several heads.
+        """
+        rows, columns = self.classes.weak.copy(), self.classes.teacher.copy()
+        rows[rows < 0] = rows.max(initial=-1) + 1
+        several = np.flatnonzero(columns < 0)
+        columns[several] = columns.max(initial=-1) + 1 + np.arange(len(several))
+        return tuple(np.unique(axis, return_inverse=True)[1] for axis in (rows, columns))  # type: ignore[return-value]
+
     @property
     def num_classes(self) -> int:
-        """K, the width of the pre-training head."""
+        """K, the width of the pre-training head, or of all heads together."""
         return len(self.classes)
 
     def __len__(self) -> int:
         return len(self.classes)
 
     @property
+    def heads(self) -> tuple[int, ...]:
+        """The widths of the student's heads, which sum to K: (K,), or (W, T) of a two-head space."""
+        return (self.num_classes,)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """A name for each class: `baking cookies`, or `baking cookies × whisking eggs`."""
-        names: tuple[str, ...] = self._cached("names", lambda: tuple(map(self._name, range(len(self)))))
-        return names
+        return tuple(map(self.name_of, range(len(self))))
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -117,23 +195,6 @@ class LabelSpace:
     def sizes(self) -> np.ndarray:
         """Samples of each class when the space was fitted, int64 (K,), read-only."""
         return self.classes.size
-
-    @property
-    def heads(self) -> tuple[int, ...]:
-        """The widths of the student's heads: (K,), or (W, T) of a two-head space."""
-        if self.two_heads:
-            return len(self.weak_vocabulary), len(self.teacher_vocabulary)
-        return (self.num_classes,)
-
-    @property
-    def needs_sample_ids(self) -> bool:
-        """Whether `assign` needs `sample_ids`: for a matched control it does."""
-        return self.control_seed is not None
-
-    @property
-    def needs_confidence(self) -> bool:
-        """Whether `assign` needs `confidence`: where there are thresholds it does."""
-        return len(self.thresholds) > 0
 
     def describe(self, label: int) -> ClassDescription:
         """One class in words.
@@ -146,277 +207,134 @@ class LabelSpace:
         weak, teacher = int(self.classes.weak[label]), int(self.classes.teacher[label])
         return ClassDescription(
             label=int(label),
-            name=self._name(int(label)),
+            name=self.name_of(int(label)),
             kind=KINDS[self.classes.kind[label]],
             size=int(self.classes.size[label]),
             weak=None if weak < 0 else self.weak_vocabulary[weak],
             teacher=None if teacher < 0 else self.teacher_vocabulary[teacher],
         )
 
-    def _name(self, label: int) -> str:
-        by_row = self._cached("agreed_cells", self.classes.agreed_cells_by_row)
-        agreed_cells = int(by_row[self.classes.weak[label]])
+    def name_of(self, label: int) -> str:
+        """The name of one class, without making those of all."""
+        agreed_cells = int(self._agreed_cells[self.classes.weak[label]])
         return class_name(self.classes, label, self.weak_vocabulary, self.teacher_vocabulary, agreed_cells)
 
-    def assign(self, weak: Any, teacher: Any, sample_ids: Any = None, confidence: Any = None) -> np.ndarray:
-        """The class of each sample.
+    @cached_property
+    def _agreed_cells(self) -> np.ndarray:
+        return self.classes.agreed_cells_by_row()
 
-        Args:
-            weak: Weak labels, integers (N,), -1 where there is none.
-            teacher: Teacher predictions, integers (N,), -1 where there is none.
-            sample_ids: Strings or integers (N,); only a matched control looks at them, and it needs them.
-            confidence: The teacher's probability of its prediction, floats (N,) in 0–1; only a space with
-                thresholds looks at it, and it needs it.
-
-        Returns:
-            int64 (N,); -1 where either side abstained or the cell is dropped.
-
-        Raises:
-            LabelError: The arrays do not fit the vocabularies or each other, or one that is needed is not
-                given.
-        """
-        weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-        labels = self._look_up(weak, teacher)
-        if self.needs_confidence:
-            unsure = self._is_unsure(teacher, confidence) & (weak >= 0)
-            labels[unsure] = self.unsure_labels[weak[unsure]]
-        if self.control_seed is not None:
-            ids = check_sample_ids(sample_ids, len(labels))
-            self._shuffle().assign(labels, ids, weak, self._cached("cuts", self._cuts))
-        return labels
-
-    def match_sizes(self, samples: Callable[[], Iterable[tuple[Any, Any, Any]]]) -> LabelSpace:
-        """A matched control that gives its own samples classes of exactly `sizes` (ours).
-
-        As it is fitted on counts alone, it draws each sample for itself: sizes hold on average, and small
-        classes may stay empty. With the samples at hand, those of a row are shuffled: they are put in the
-        order of the hashes of their ids, and cut at the sizes. `relabel` and `relabel_table` do so.
-
-        Args:
-            samples: Called once for each pass (a pass holds 64 million keys of 8 bytes); gives chunks of
-                (weak (N,), teacher (N,), sample_ids (N,)), as `assign` takes them.
-
-        Returns:
-            This space with the cuts; itself, where it is no matched control.
-
-        Raises:
-            LabelError: They are not the samples that the space was fitted on, or do not fit.
-
-        Example:
-            >>> from sublabel import ConfusionMatrix, MatchedControl
-            >>> weak, teacher, ids = [0] * 4, [1, 1, 2, 3], ["a", "b", "c", "d"]
-            >>> confusion = ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=4)
-            >>> space = MatchedControl().fit(confusion).match_sizes(lambda: [(weak, teacher, ids)])
-            >>> np.bincount(space.assign(weak, teacher, ids)) == space.sizes
-            array([ True,  True,  True])
-        """
-        if self.control_seed is None:
-            return self
-        shuffle = self._shuffle()
-
-        def keys() -> Iterator[np.ndarray]:
-            for weak, teacher, sample_ids in samples():
-                weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-                ids = check_sample_ids(sample_ids, len(weak))
-                moved = shuffle.moved(self._look_up(weak, teacher))
-                yield shuffle.keys(weak[moved].astype(np.int64), ids[moved])
-
-        return replace(self, control_cuts=shuffle.exact_cuts(keys), _cache={})
-
-    def _shuffle(self) -> Shuffle:
-        seed, height = self.control_seed or 0, len(self.weak_vocabulary)
-        shuffle: Shuffle = self._cached("shuffle", lambda: Shuffle.of(self.classes, height, seed))
-        return shuffle
-
-    def _cuts(self) -> np.ndarray:
-        return self.control_cuts if len(self.control_cuts) else self._shuffle().average_cuts()
-
-    def assign_heads(
-        self, weak: Any, teacher: Any, sample_ids: Any = None, confidence: Any = None
-    ) -> np.ndarray:
-        """The target of each head: int64 (N, 1), or (N, 2) of a two-head space; -1 where there is none.
-
-        A two-head space has both targets of every sample that has both labels, also of cells that were empty
-        when it was fitted; those of any other are what `assign` gives.
-
-        Raises:
-            LabelError: As `assign`.
-        """
-        if not self.two_heads:
-            return self.assign(weak, teacher, sample_ids, confidence)[:, None]
-        weak, teacher = check_pair(weak, teacher, self.weak_vocabulary, self.teacher_vocabulary)
-        targets = np.stack([weak, teacher], axis=1).astype(np.int64)
-        targets[(targets < 0).any(axis=1)] = -1
-        return targets
-
-    def head_targets(self, labels: np.ndarray) -> np.ndarray:
-        """The target of each head from labels that `assign` gave, such as those of a relabeled table.
-
-        Args:
-            labels: int64 (N,), each in -1..K-1.
-
-        Returns:
-            int64 (N, 1), or (N, 2) of a two-head space; -1 where the label is.
-
-        Raises:
-            LabelError: A label is outside the space.
-        """
-        labels = np.asarray(labels)
-        if len(labels) and not -1 <= labels.min() <= labels.max() < len(self):
-            raise LabelError(
-                f"labels {labels.min()}–{labels.max()} are outside this space of {len(self)} classes "
-                "(-1 drops); were they made by another one?"
-            )
-        if not self.two_heads:
-            return labels.astype(np.int64)[:, None]
-        pairs = np.stack([self.classes.weak, self.classes.teacher], axis=1)
-        return np.asarray(np.concatenate([pairs, [[-1, -1]]])[labels])
-
-    def soft_targets(self, weak: Any, top_ids: Any, top_probs: Any) -> Any:
-        """What the teacher's most probable classes make of each sample: a distribution over classes (ours).
-
-        Each of the teacher's classes moves the sample to its own cell of the weak label's row; the
-        probabilities of the cells that are kept are scaled to sum to 1. In a space with thresholds, a sample
-        below its teacher class's is wholly in its row's unsure class.
-
-        Args:
-            weak: Weak labels, integers (N,), -1 where there is none.
-            top_ids: The teacher's classes, integers (N, k), the most probable first, -1 where there is none.
-            top_probs: Their probabilities, floats (N, k) in 0–1.
-
-        Returns:
-            `scipy.sparse.csr_array` float32 (N, K); a row sums to 1, or is empty where the sample is dropped.
-
-        Raises:
-            LabelError: The arrays do not fit, or the space is a matched control's, which has no soft targets.
-
-        Example:
-            >>> from sublabel import ConfusionMatrix, RawSPL
-            >>> space = RawSPL().fit(ConfusionMatrix.from_labels([0, 0], [0, 1], weak_vocabulary=2))
-            >>> space.soft_targets([0], [[1, 0]], [[0.6, 0.2]]).toarray()
-            array([[0.25, 0.75]], dtype=float32)
-        """
-        return soft_rows(self, weak, top_ids, top_probs)
-
-    def _is_unsure(self, teacher: np.ndarray, confidence: Any) -> np.ndarray:
-        if confidence is None:
-            raise LabelError(
-                f"this label space has confidence thresholds: got no confidence for {len(teacher)} samples; "
-                "pass the teacher's probability of each prediction"
-            )
-        predicted = teacher >= 0
-        probs = check_probabilities(confidence, teacher.shape, known=predicted)
-        return np.asarray(predicted & (probs < self.thresholds[np.where(predicted, teacher, 0)]))
-
-    def _look_up(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
-        labels = np.empty(len(weak), dtype=np.int64)
-        if height * width <= DENSE_CELLS:
-            table = self._cached("table", self._dense)
-            for chunk, cells in iter_cells(weak, teacher, width + 1):
-                # The labels were checked, so that "wrap", the fastest mode, only serves those of -1.
-                np.take(table, cells, out=labels[chunk], mode="wrap")
-            return labels
-        listed = self._cached("listed", self._listed)
-        # Each look-up reads all column indices once, whatever it looks up.
-        for start in range(0, len(weak), LISTED_CHUNK):
-            chunk = slice(start, start + LISTED_CHUNK)
-            labels[chunk] = self._look_up_listed(listed, weak[chunk], teacher[chunk])
-        return labels
-
-    def _look_up_listed(self, listed: Any, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-        rows, columns = np.maximum(weak, 0).astype(np.int64), np.maximum(teacher, 0).astype(np.int64)
-        found = np.asarray(listed[rows, columns]).ravel() - 2
-        defaults = self.row_default[rows]
-        defaults = np.where(defaults >= 0, defaults, self.column_default[columns])
-        labels: np.ndarray = np.where(found > -2, found, defaults)
-        labels[(weak < 0) | (teacher < 0)] = -1
-        return labels
-
-    def _listed(self) -> Any:
-        """The listed cells as a CSR matrix of label + 2, so that 0 means: not listed."""
-        shape = len(self.weak_vocabulary), len(self.teacher_vocabulary)
-        starts = np.searchsorted(self.cells, np.arange(shape[0] + 1) * shape[1])
-        narrow = np.int32 if max(len(self.cells), *shape) <= np.iinfo(np.int32).max else np.int64
-        entries: Any = (
-            self.cell_labels + 2,
-            (self.cells % shape[1]).astype(narrow),
-            starts.astype(narrow),
-        )
-        return sparse.csr_array(entries, shape=shape)
-
-    def _dense(self) -> np.ndarray:
-        """The label of every cell, with a last row and column of -1 for samples without a label."""
-        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
-        table = np.full((height + 1, width + 1), -1, dtype=np.int64)
-        rows = self.row_default[:, None]
-        table[:-1, :-1] = np.where(rows >= 0, rows, self.column_default[None])
-        weak, teacher = np.divmod(self.cells, width)
-        table[weak, teacher] = self.cell_labels
-        return table.ravel()
-
-    def _cached(self, key: str, make: Any) -> Any:
-        if key not in self._cache:
-            self._cache[key] = make()
-        return self._cache[key]
-
-    def check_vocabularies(self, weak_vocabulary: Vocabulary, teacher_vocabulary: Vocabulary) -> None:
-        """Refuse labels of other vocabularies than the space was fitted on.
+    def check(self, pairs: Pairs) -> None:
+        """Refuse pairs of other vocabularies than the space was fitted on.
 
         Raises:
             LabelError: Either differs.
         """
-        for axis, mine, theirs in (
-            ("weak", self.weak_vocabulary, weak_vocabulary),
-            ("teacher", self.teacher_vocabulary, teacher_vocabulary),
-        ):
-            if mine != theirs:
-                raise LabelError(
-                    f"this label space is over the {axis} vocabulary {mine!r}, the labels are over "
-                    f"{theirs!r}: fit the strategy on a confusion matrix of the same vocabularies"
-                )
+        check_same_vocabularies(
+            (self.weak_vocabulary, self.teacher_vocabulary),
+            (pairs.weak_vocabulary, pairs.teacher_vocabulary),
+            "this label space",
+        )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that the space is made of."""
-        fingerprint: str = self._cached("fingerprint", lambda: _serial.fingerprint_of(self))
-        return fingerprint
+        """SHA-256 of everything that the space is made of; how its arrays are packed plays no part."""
+        content = {
+            **self._header(),
+            "weak_vocabulary": self.weak_vocabulary.fingerprint,
+            "teacher_vocabulary": self.teacher_vocabulary.fingerprint,
+            "classes": [digest_array(getattr(self.classes, name)) for name in CLASS_ARRAYS],
+            "arrays": [digest_array(getattr(self, name)) for name in self.ARRAYS],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The space as JSON text, with its fingerprint; long arrays are packed, so that it stays small."""
-        return json.dumps(
-            {**_serial.content_of(self), "fingerprint": self.fingerprint},
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
+        content = {
+            **self._header(),
+            "weak_vocabulary": list(self.weak_vocabulary),
+            "teacher_vocabulary": list(self.teacher_vocabulary),
+            "classes": {name: encode_array(getattr(self.classes, name)) for name in CLASS_ARRAYS},
+            "arrays": {name: encode_array(getattr(self, name)) for name in self.ARRAYS},
+            "fingerprint": self.fingerprint,
+        }
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": self.kind,
+            "strategy": self.strategy,
+            "plain": {name: getattr(self, name) for name in self._plain_fields()},
+            "names": {str(label): name for label, name in sorted(self.classes.given_names.items())},
+        }
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> LabelSpace:
-        """Read what `to_json` wrote.
+    def _plain_fields(cls) -> list[str]:
+        shared = {field.name for field in fields(LabelSpace)}
+        return [
+            field.name for field in fields(cls) if field.name not in shared and field.name not in cls.ARRAYS
+        ]
+
+    @staticmethod
+    def from_json(text: str | bytes) -> LabelSpace:
+        """Read what `to_json` wrote, of any kind.
 
         Raises:
             LabelError: The text is not a label space, of another version, or was changed.
         """
-        fields, fingerprint = _serial.read_content(text)
-        space = cls(**fields)
-        if space.fingerprint != fingerprint:
-            raise LabelError(_serial.CHANGED)
+        content = _parsed(text)
+        try:
+            space = LabelSpace._registered[content["kind"]]._from_content(content)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, zlib.error) as error:
+            raise LabelError(f"{CHANGED} ({error})") from error
+        if space.fingerprint != content.get("fingerprint"):
+            raise LabelError(CHANGED)
         return space
+
+    @classmethod
+    def _from_content(cls, content: Mapping[str, Any]) -> Self:
+        stored = {name: decode_array(content["classes"][name], np.int64) for name in CLASS_ARRAYS}
+        if len({array.shape for array in stored.values()}) > 1 or (stored["kind"] >= len(KINDS)).any():
+            raise ValueError("its classes are incomplete")
+        space = cls(
+            weak_vocabulary=Vocabulary(content["weak_vocabulary"]),
+            teacher_vocabulary=Vocabulary(content["teacher_vocabulary"]),
+            classes=Classes(
+                **stored, given_names={int(label): str(name) for label, name in content["names"].items()}
+            ),
+            strategy=content["strategy"],
+            **{name: decode_array(content["arrays"][name], dtype) for name, dtype in cls.ARRAYS.items()},
+            **{name: content["plain"][name] for name in cls._plain_fields()},
+        )
+        space._refuse_damage()
+        return space
+
+    def _refuse_damage(self) -> None:
+        """Refuse stored arrays that do not belong together.
+
+        Raises:
+            ValueError: They do not.
+        """
+        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        for axis, most in ((self.classes.weak, height), (self.classes.teacher, width)):
+            if len(axis) and not -1 <= axis.min() <= axis.max() < most:
+                raise ValueError("a class is of a row or column that does not exist")
 
     def save(self, path: str | Path) -> None:
         """Write the JSON text, atomically: one file, however many cells there are."""
         with write_atomically(path) as file:
             file.write(self.to_json().encode())
 
-    @classmethod
-    def load(cls, path: str | Path) -> LabelSpace:
-        """Read what `save` wrote.
+    @staticmethod
+    def load(path: str | Path) -> LabelSpace:
+        """Read what `save` wrote, of any kind.
 
         Raises:
             LabelError: The file is not a label space, or it was changed.
         """
         try:
-            return cls.from_json(Path(path).read_bytes())
+            return LabelSpace.from_json(Path(path).read_bytes())
         except LabelError as error:
             raise LabelError(f"{path}: {error}") from error
 
@@ -435,6 +353,34 @@ class LabelSpace:
 
     def __repr__(self) -> str:
         return (
-            f"LabelSpace({self.strategy['kind']}: {len(self)} classes over {len(self.weak_vocabulary)} weak "
-            f"× {len(self.teacher_vocabulary)} teacher)"
+            f"{type(self).__name__}({self.strategy['kind']}: {len(self)} classes over "
+            f"{len(self.weak_vocabulary)} weak × {len(self.teacher_vocabulary)} teacher)"
         )
+
+
+def check_inside(labels: Sequence[np.ndarray], num_classes: int) -> None:
+    """Refuse stored labels that are no classes, for `LabelSpace._refuse_damage`.
+
+    Raises:
+        ValueError: One is outside -1..K-1.
+    """
+    for array in labels:
+        if len(array) and not -1 <= array.min() <= array.max() < num_classes:
+            raise ValueError(f"a label is outside its {num_classes} classes")
+
+
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"not a label space: the text is not JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise LabelError(
+            f"not a label space: expected JSON with format {FORMAT!r}; was it saved by LabelSpace.save?"
+        )
+    if content.get("version") != VERSION:
+        raise LabelError(
+            f"the label space has format version {content.get('version')}; this release reads {VERSION}: "
+            "make it again from the predictions with `sublabel relabel`"
+        )
+    return content

@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from sublabel._files import local_file
+from sublabel.files import local_file
 from sublabel.errors import ConfigError
 
 PAGE = "report.html"

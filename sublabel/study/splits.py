@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.domain import Domain
 from sublabel.errors import MediaError, TableError
 from sublabel.labels import Vocabulary

@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 from lightning.pytorch.utilities import rank_zero_only
 
-from sublabel._files import remove_all_abandoned, write_atomically
+from sublabel.files import remove_all_abandoned, write_atomically
 from sublabel._jobs import job_map
 from sublabel._outputs import output_names
 from sublabel.domain import Domain

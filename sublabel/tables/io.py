@@ -12,7 +12,7 @@ from typing import IO, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sublabel._files import create_partial, local_file
+from sublabel.files import create_partial, local_file
 from sublabel.errors import ConfigError, TableError
 
 METADATA_PREFIX = "sublabel."

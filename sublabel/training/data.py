@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.labels import LabelSpace, Vocabulary

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from sublabel.errors import LabelError
-from sublabel.labels._merging import Linkage, merge_similar, profile_kernel
-from sublabel.labels._strategy import BaseStrategy, Cells
-from sublabel.labels.alignment import Alignment, AlignmentLike
+from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.cell_space import CellSpace
 from sublabel.labels.classes import CODES, Classes
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.space import LabelSpace
-from sublabel.labels.spl import CellStrategy, Rare, RawSPL
+from sublabel.labels.strategies._merging import Linkage, merge_similar, profile_kernel
+from sublabel.labels.strategies.base import Strategy, cells_needed
+from sublabel.labels.strategies.spl import Rare, RawSPL, kept_cells_space
 
 SHOWN = 2
 
 
-class DensestSPL(CellStrategy):
+class DensestSPL(Strategy):
     """The agreed cells and the densest others, as many as `max_classes` allows (ours).
 
     Every agreed cell that has samples is a class. The others follow from the densest down, equal ones in the
     order of the vocabularies, as long as they and the classes that `rare` makes of the rest are few enough.
     """
 
-    kind: Literal["densest_spl"] = "densest_spl"
+    kind: ClassVar[str] = "densest_spl"
     max_classes: PositiveInt = Field(
         default=1000, description="how many classes there are at most, all kinds"
     )
@@ -43,8 +44,7 @@ class DensestSPL(CellStrategy):
         Raises:
             LabelError: The agreed cells alone, with what `rare` makes of the rest, are more classes.
         """
-        aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
-        cells = Cells.of(confusion, aligned)
+        cells = confusion.cells(alignment)
         others = np.flatnonzero(~cells.agreed)
         others = others[np.argsort(-cells.count[others], kind="stable")]
         classes = len(cells.agreed) - len(others) + np.arange(len(others) + 1)
@@ -62,10 +62,10 @@ class DensestSPL(CellStrategy):
             )
         kept = cells.agreed.copy()
         kept[others[: np.searchsorted(classes, self.max_classes, side="right") - 1]] = True
-        return self._cell_space(confusion, cells, kept, self.rare)
+        return kept_cells_space(self, confusion, cells, kept, self.rare)
 
 
-class MergedSPL(BaseStrategy):
+class MergedSPL(Strategy):
     """Disagreed cells of raw SPL merged where the teacher's classes meet the same weak ones (ours).
 
     A cell's profile is the distribution of its teacher class over the weak classes and, with `within="all"`,
@@ -74,8 +74,8 @@ class MergedSPL(BaseStrategy):
     cells and the classes of rare ones stay as they are.
     """
 
-    kind: Literal["merged_spl"] = "merged_spl"
-    of: RawSPL = Field(default=RawSPL(), description="the space whose cells are merged")
+    kind: ClassVar[str] = "merged_spl"
+    of: Strategy = Field(default=RawSPL(), description="the space whose cells are merged")
     num_classes: PositiveInt | None = Field(
         default=None, description="how many classes there are at most, with those that are not merged"
     )
@@ -103,7 +103,7 @@ class MergedSPL(BaseStrategy):
             LabelError: There are too many cells to compare all pairs, or more classes than `num_classes` are
                 left when all is merged.
         """
-        space = self.of.fit(confusion, alignment)
+        space = cells_needed(self.of.fit(confusion, alignment), self.kind)
         classes = space.classes
         merged = np.flatnonzero(classes.is_kind("disagreed"))
         rows, columns = classes.weak[merged], classes.teacher[merged]
@@ -115,7 +115,7 @@ class MergedSPL(BaseStrategy):
         first[merged] = merged[merge_similar(groups, kernel, self.linkage, merges=limit, threshold=threshold)]
         return self._joined(space, first)
 
-    def _joined(self, space: LabelSpace, first: np.ndarray) -> LabelSpace:
+    def _joined(self, space: CellSpace, first: np.ndarray) -> LabelSpace:
         """The space in which each class is joined to the first one of its cluster, int64 (K,)."""
         old = space.classes
         leaders, new_of_old = np.unique(first, return_inverse=True)
@@ -137,9 +137,9 @@ class MergedSPL(BaseStrategy):
             space,
             classes=classes,
             row_default=renumber[space.row_default],
+            column_default=renumber[space.column_default],
             cell_labels=renumber[space.cell_labels],
-            strategy=self.model_dump(mode="json"),
-            _cache={},
+            strategy=self.to_dict(),
         )
 
 
@@ -156,7 +156,7 @@ def _merged_names(space: LabelSpace, new_of_old: np.ndarray, several: np.ndarray
             parts = [space.teacher_vocabulary[column] for column in old.teacher[members[:SHOWN]]]
             prefix = f"{space.weak_vocabulary[weak[0]]} × "
         else:
-            parts, prefix = [space._name(int(member)) for member in members[:SHOWN]], ""
+            parts, prefix = [space.name_of(int(member)) for member in members[:SHOWN]], ""
         more = [f"+{len(members) - SHOWN}"] if len(members) > SHOWN else []
         names[label] = f"{prefix}({', '.join(parts + more)})"
     return names

@@ -12,8 +12,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels._hashing import hash_ids
 from sublabel.labels.classes import Classes
+from sublabel.labels.hashing import hash_ids
 
 HELD_KEYS = 1 << 26
 """Samples whose keys are sorted at the same time (512 MiB)."""

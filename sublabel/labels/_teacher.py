@@ -1,0 +1,339 @@
+"""The forms in which a teacher's predictions come, read into classes and probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sublabel.errors import LabelError
+from sublabel.labels._arrays import SUM_TOLERANCE, TOLERANCE, as_array, check_range, iter_rows
+from sublabel.labels._columns import Column, as_numpy_list, is_of, read_column
+from sublabel.labels.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Predictions whose classes are not yet looked up in a vocabulary."""
+
+    values: np.ndarray
+    """Integers (N,) or (N, k): ids, or positions in `names`, -1 for none; or floats (N, T), all classes'."""
+    names: list[str] | None = None
+    """Of the values, where those are positions."""
+    probabilities: np.ndarray | None = None
+    """Floats of the shape of the values, where those are classes."""
+    columns: list[str] | None = None
+    """Names of the T classes, where the values are probabilities under these headings."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_scores(self) -> bool:
+        """Whether the values are the probabilities of all classes."""
+        return self.values.dtype.kind == "f"
+
+    @property
+    def largest(self) -> int:
+        """The largest id; -1 where there is none."""
+        return self.values.shape[1] - 1 if self.is_scores else int(self.values.max(initial=-1))
+
+    def resolve(self, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray | None]:
+        """Classes as ids of a vocabulary, (N,) or (N, k), and their probabilities, both checked.
+
+        Raises:
+            LabelError: A class is not in the vocabulary or stands twice in a row, or probabilities are out of
+                range or of order.
+        """
+        if self.is_scores:
+            return _ranked_scores(self.values, self.columns, vocabulary)
+        ids = self.values
+        if self.names is not None:
+            ids = read_names(self, vocabulary)
+        flat = ids.ravel()
+        check_range(flat, vocabulary, "teacher")
+        if ids.ndim == 2:
+            _check_rows(ids)
+        if self.probabilities is None:
+            if self.names is None:
+                _refuse_one_hot(ids, vocabulary)
+            return ids, None
+        probs = check_probabilities(self.probabilities, ids.shape, known=ids >= 0)
+        wide, wide_ids = probs.reshape(len(ids), -1), ids.reshape(len(ids), -1)
+        for rows in iter_rows(wide) if wide.size else ():
+            check_falling(rows.start, wide_ids[rows], wide[rows])
+        return ids, probs
+
+
+def read_names(ranked: Ranked, vocabulary: Vocabulary) -> np.ndarray:
+    """The ids of classes that are given by name, int64 of the shape of the values."""
+    flat = vocabulary.encode_column(Column(ranked.values.ravel(), ranked.names), "teacher prediction")
+    return flat.reshape(ranked.values.shape)
+
+
+def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
+    """Tell the form of a teacher's predictions, and read it.
+
+    Args:
+        teacher: As `Pairs` takes it.
+        probabilities: Likewise.
+
+    Raises:
+        LabelError: It is none of the forms, or the probabilities are not of the shape of the classes.
+    """
+    if isinstance(teacher, tuple) and len(teacher) == 2 and not any(map(_is_scalar, teacher)):
+        if probabilities is not None:
+            raise LabelError(
+                "the teacher's probabilities are given twice: as the second of `teacher` and as "
+                "`probabilities`; give them once"
+            )
+        teacher, probabilities = teacher
+    if hasattr(teacher, "columns") and (is_of(teacher, "pandas") or is_of(teacher, "polars")):
+        return _frame(teacher, probabilities)
+    array = _as_rows(teacher)
+    if array is None:
+        column = read_column(teacher, "teacher prediction")
+        return Ranked(column.values, column.names, _beside(probabilities, column.values.shape))
+    if array.dtype.kind == "f":
+        if probabilities is not None:
+            raise LabelError(
+                f"`teacher` are floats of shape {array.shape}, the probabilities of all classes, and "
+                "`probabilities` are given too; give one of them"
+            )
+        return Ranked(array)
+    if array.dtype.kind == "b":
+        raise LabelError(
+            f"the teacher's predictions are booleans of shape {array.shape}: of a one-hot matrix give "
+            ".argmax(axis=1)"
+        )
+    column = read_column(array.ravel(), "teacher prediction")
+    values = column.values.reshape(array.shape)
+    return Ranked(values, column.names, _beside(probabilities, values.shape))
+
+
+def check_probabilities(
+    values: Any, shape: tuple[int, ...], *, known: np.ndarray | None = None
+) -> np.ndarray:
+    """Probabilities as floats of a shape, each in 0–1.
+
+    Args:
+        values: Anything `numpy.asarray` takes, and torch tensors.
+        shape: What they must have.
+        known: bool of that shape; the others count as 0, whatever they are. Default: all.
+
+    Returns:
+        float32 where they came so, else float64.
+
+    Raises:
+        LabelError: Another shape or dtype, or a value outside 0–1.
+    """
+    probs = as_array(values)
+    if probs.shape != shape or (probs.dtype.kind not in "fiu" and probs.size):
+        raise LabelError(
+            f"the teacher's probabilities have shape {probs.shape} and dtype {probs.dtype}; expected floats "
+            f"of shape {shape}, one for each of its classes"
+        )
+    if known is not None and not known.all():
+        probs = np.where(known, probs, 0)
+    if probs.dtype != np.float32:
+        probs = probs.astype(np.float64, copy=False)
+    # NaN is the least and the largest where there is one.
+    if probs.size and not (probs.min() >= 0 and probs.max() <= 1 + TOLERANCE):
+        outside = ~((probs >= 0) & (probs <= 1 + TOLERANCE))
+        position = tuple(int(axis[0]) for axis in np.nonzero(outside))
+        raise LabelError(
+            f"the teacher's probability {probs[position]} at position {position[0]} is outside 0–1; are they "
+            "logits? take their softmax first"
+        )
+    clipped: np.ndarray = np.minimum(probs, 1) if probs.size and probs.max() > 1 else probs
+    return clipped
+
+
+def check_falling(first: int, labels: np.ndarray, probs: np.ndarray) -> None:
+    """Refuse probabilities that exceed 1 together, or rise.
+
+    Args:
+        first: Position of the first sample, for messages.
+        labels: Integers (N, k), -1 for none.
+        probs: Floats (N, k), the most probable first.
+
+    Raises:
+        LabelError: A sample's do.
+    """
+    sums = probs.sum(axis=1, dtype=np.float64)
+    if sums.max() > 1 + SUM_TOLERANCE:
+        position = int(sums.argmax())
+        raise LabelError(
+            f"the teacher's probabilities of the sample at position {first + position} sum to "
+            f"{sums[position]:.4g}; expected at most 1: are they logits, or one score for each class?"
+        )
+    rising = (probs[:, 1:] > probs[:, :-1] + TOLERANCE) & (labels[:, :-1] >= 0)
+    if rising.any():
+        position = int(rising.any(axis=1).argmax())
+        raise LabelError(
+            f"the teacher's probabilities of the sample at position {first + position} are "
+            f"{probs[position].tolist()}; expected the most probable class first, then the others in falling "
+            "order, as torch.topk gives them"
+        )
+
+
+def _beside(probabilities: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Probabilities that stand beside classes of a shape."""
+    if probabilities is None:
+        return None
+    if hasattr(probabilities, "to_numpy") and not hasattr(probabilities, "__array__"):
+        probabilities = probabilities.to_numpy()
+    rows = _as_rows(probabilities)
+    array = as_array(probabilities) if rows is None else rows
+    if array.shape != shape:
+        raise LabelError(
+            f"the teacher's probabilities have shape {array.shape}, its classes {shape}; expected one "
+            "probability for each class: the probabilities of all classes are given as `teacher`, alone"
+        )
+    return array
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | bytes) or not hasattr(value, "__len__")
+
+
+def _frame(frame: Any, probabilities: Any) -> Ranked:
+    """A data frame with a column of probabilities for each class."""
+    array = as_array(frame.to_numpy())
+    if array.dtype.kind not in "fiu" or probabilities is not None:
+        raise LabelError(
+            f"`teacher` is a data frame of {array.dtype}; expected a column of probabilities for each class, "
+            "and no `probabilities` beside them"
+        )
+    names = list(frame.columns)
+    return Ranked(array.astype(np.float64), columns=names if all(isinstance(n, str) for n in names) else None)
+
+
+def _as_rows(values: Any) -> np.ndarray | None:
+    """An array (N, k) of ids, names or scores; None of anything that is not two-dimensional."""
+    if is_of(values, "pyarrow"):
+        if "list" not in str(values.type):
+            return None
+        values = values.to_pylist()
+    elif is_of(values, "polars") or is_of(values, "pandas"):
+        if not (
+            len(values)
+            and isinstance(values.iloc[0] if hasattr(values, "iloc") else values[0], list | np.ndarray)
+        ):
+            return None
+        values = list(values)
+    if (
+        isinstance(values, list | tuple)
+        and values
+        and all(
+            entry is None or (hasattr(entry, "__len__") and not isinstance(entry, str | bytes))
+            for entry in values
+        )
+    ):
+        return None if all(entry is None for entry in values) else _stacked(values)
+    if not hasattr(values, "ndim") or values.ndim < 2:
+        return None
+    array = as_array(values)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise LabelError(
+            f"the teacher's predictions have shape {array.shape}; expected (N,), the k most probable classes "
+            "(N, k), or the probabilities of all classes (N, T)"
+        )
+    return array
+
+
+def _stacked(rows: Any) -> np.ndarray:
+    """Lists of one length, or of classes with -1 where a list ends before the longest."""
+    entries = [
+        [] if row is None else list(as_array(row).tolist() if hasattr(row, "dtype") else row) for row in rows
+    ]
+    width = max(map(len, entries))
+    if any(len(entry) < width for entry in entries):
+        if any(isinstance(value, float) for entry in entries for value in entry):
+            raise LabelError(
+                "the rows of the teacher's probabilities are of several lengths; expected (N, T), one "
+                "probability for each class, or the same number of classes for each sample"
+            )
+        filler = None if any(isinstance(value, str) for entry in entries for value in entry) else -1
+        entries = [[*entry, *[filler] * (width - len(entry))] for entry in entries]
+    flat = as_numpy_list([value for entry in entries for value in entry])
+    return flat.reshape(len(entries), width)
+
+
+def _check_rows(ids: np.ndarray) -> None:
+    """Refuse rows (N, k) with a class twice, or with a class after a -1."""
+    for rows in iter_rows(ids) if ids.size else ():
+        chunk = ids[rows]
+        ordered = np.sort(chunk, axis=1)
+        twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+        if twice.any():
+            position = int(twice.argmax())
+            raise LabelError(
+                f"the teacher's classes of the sample at position {rows.start + position} are "
+                f"{_few(chunk[position])}; expected each class once, the most probable first: of a one-hot "
+                "matrix give .argmax(axis=1), and scores as floats"
+            )
+        late = ((chunk[:, 1:] >= 0) & (chunk[:, :-1] < 0)).any(axis=1)
+        if late.any():
+            position = int(late.argmax())
+            raise LabelError(
+                f"the teacher's classes of the sample at position {rows.start + position} are "
+                f"{_few(chunk[position])}; expected -1 only after the last class"
+            )
+
+
+def _refuse_one_hot(ids: np.ndarray, vocabulary: Vocabulary) -> None:
+    """Of two classes, a one-hot matrix looks like their ranking."""
+    if ids.ndim == 2 and ids.shape[1] == len(vocabulary) == 2 and len(ids):
+        raise LabelError(
+            "the teacher's predictions are integers (N, 2) of two classes without probabilities: either a "
+            "one-hot matrix or both classes in order; give .argmax(axis=1), or [:, 0] where they are in order"
+        )
+
+
+def _ranked_scores(
+    scores: np.ndarray, columns: list[str] | None, vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray]:
+    """All classes of each sample, the most probable first, and their probabilities, (N, T)."""
+    if columns is not None and list(vocabulary) != columns:
+        order = [columns.index(name) if name in columns else -1 for name in vocabulary]
+        if -1 in order or len(order) != len(columns):
+            raise LabelError(
+                f"the columns of the teacher's probabilities are {columns[:5]}, its vocabulary is "
+                f"{vocabulary!r}: expected a column for each class"
+            )
+        scores = scores[:, order]
+    if scores.shape[1] != len(vocabulary):
+        raise LabelError(
+            f"the teacher's probabilities have shape {scores.shape} for a vocabulary of {len(vocabulary)} "
+            "classes; expected (N, T), one for each class; the k most probable are given as a tuple "
+            "(top_ids, top_probs)"
+        )
+    missing = np.isnan(scores).all(axis=1)
+    probs = check_probabilities(np.where(missing[:, None], 0, scores), scores.shape)
+    ids = np.empty(probs.shape, dtype=np.int32)
+    ranked = np.empty_like(probs)
+    for rows in iter_rows(probs) if probs.size else ():
+        _check_whole(rows.start, probs[rows], missing[rows])
+        ids[rows] = np.argsort(-probs[rows], axis=1, kind="stable")
+        ranked[rows] = np.take_along_axis(probs[rows], ids[rows], axis=1)
+    ids[missing] = -1
+    return ids, ranked
+
+
+def _check_whole(first: int, probs: np.ndarray, missing: np.ndarray) -> None:
+    sums = np.where(missing, 1.0, probs.sum(axis=1, dtype=np.float64))
+    off = np.abs(sums - 1)
+    if off.max() > SUM_TOLERANCE:
+        position = int(off.argmax())
+        raise LabelError(
+            f"the teacher's probabilities of the sample at position {first + position} sum to "
+            f"{sums[position]:.4g}; expected 1 over all {probs.shape[1]} classes: are they logits or sigmoid "
+            "scores? take their softmax first"
+        )
+
+
+def _few(ids: np.ndarray, most: int = 10) -> str:
+    shown = ", ".join(map(str, ids[:most].tolist()))
+    return f"{shown}, …" if len(ids) > most else shown

@@ -1,0 +1,163 @@
+"""The space in which every cell of the confusion matrix has a class, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy import sparse
+
+from sublabel.labels._arrays import DENSE_CELLS, iter_cells
+from sublabel.labels.pairs import Pairs
+from sublabel.labels.space import LabelSpace, check_inside
+from sublabel.labels.targets import Labels
+from sublabel.labels.vocabulary import Vocabulary
+
+LISTED_CHUNK = 1 << 20
+"""Samples that are looked up at a time in a space too large for a table."""
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class CellSpace(LabelSpace):
+    """A map from (weak, teacher) cells to dense class ids 0..K-1, or -1 for dropped.
+
+    Stored as one default for each row and column and a sorted list of cells that differ, so that large
+    vocabularies stay small. A cell's label is its own entry if it has one, else its row's default, else (-1
+    there) its column's.
+
+    Example:
+        >>> from sublabel import Pairs, RawSPL, relabel
+        >>> relabel(Pairs(["bake", "bake"], ["bake", "whisk"]), RawSPL()).space
+        CellSpace(raw_spl: 2 classes over 1 weak × 2 teacher)
+    """
+
+    kind: ClassVar[str] = "cells"
+    ARRAYS: ClassVar[Mapping[str, type]] = {
+        "row_default": np.int64,
+        "column_default": np.int64,
+        "cells": np.int64,
+        "cell_labels": np.int64,
+    }
+
+    row_default: np.ndarray
+    """int64 (W,)."""
+    column_default: np.ndarray
+    """int64 (T,)."""
+    cells: np.ndarray
+    """int64 (C,), weak × T + teacher, sorted."""
+    cell_labels: np.ndarray
+    """int64 (C,)."""
+
+    @classmethod
+    def refining(cls, space: CellSpace, **more: Any) -> Self:
+        """A space of this kind with the cells of another.
+
+        Args:
+            space: The one whose fields it has.
+            **more: Fields that are others, and those that this kind adds.
+        """
+        return cls(**{field.name: getattr(space, field.name) for field in fields(CellSpace)} | more)
+
+    def assign(self, pairs: Pairs) -> Labels:
+        """The class of each sample's cell, int64 (N,)."""
+        self.check(pairs)
+        return Labels.of(self.look_up(pairs.weak, pairs.teacher), pairs.weak, pairs.teacher)
+
+    def cell_classes(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray | None:
+        """The class of each cell, int64 (C,)."""
+        return self.look_up(np.asarray(weak), np.asarray(teacher))
+
+    def classes_touching(self, names: Iterable[str]) -> list[int]:
+        """The classes in a row or column of these names; of merged classes those with such a cell."""
+        # in_row[w], in_column[t]: (W + 1,) and (T + 1,); the last entry stands for -1
+        in_row, in_column = (
+            named(vocabulary, names) for vocabulary in (self.weak_vocabulary, self.teacher_vocabulary)
+        )
+        touched = in_row[self.classes.weak] | in_column[self.classes.teacher]
+        rows, columns = np.divmod(self.cells, len(self.teacher_vocabulary))
+        members = self.cell_labels[in_row[rows] | in_column[columns]]
+        touched[members[self.classes.is_kind("merged")[members]]] = True
+        touching: list[int] = np.flatnonzero(touched).tolist()
+        return touching
+
+    def look_up(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+        """The class of each cell, of labels that were checked.
+
+        Args:
+            weak: Integers (N,), each in -1..W-1.
+            teacher: Integers (N,), each in -1..T-1.
+
+        Returns:
+            int64 (N,), -1 where a cell is dropped or either label is -1.
+        """
+        labels = np.empty(len(weak), dtype=np.int64)
+        if self.is_small:
+            for chunk, cells in iter_cells(weak, teacher, len(self.teacher_vocabulary) + 1):
+                # The labels were checked, so that "wrap", the fastest mode, only serves those of -1.
+                np.take(self._table, cells, out=labels[chunk], mode="wrap")
+            return labels
+        # Each look-up reads all column indices once, whatever it looks up.
+        for start in range(0, len(weak), LISTED_CHUNK):
+            chunk = slice(start, start + LISTED_CHUNK)
+            labels[chunk] = self._look_up_listed(weak[chunk], teacher[chunk])
+        return labels
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all its cells fit into a table."""
+        return len(self.weak_vocabulary) * len(self.teacher_vocabulary) <= DENSE_CELLS
+
+    def _look_up_listed(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+        rows, columns = np.maximum(weak, 0).astype(np.int64), np.maximum(teacher, 0).astype(np.int64)
+        found = np.asarray(self._listed[rows, columns]).ravel() - 2
+        defaults = self.row_default[rows]
+        defaults = np.where(defaults >= 0, defaults, self.column_default[columns])
+        labels: np.ndarray = np.where(found > -2, found, defaults)
+        labels[(weak < 0) | (teacher < 0)] = -1
+        return labels
+
+    @cached_property
+    def _listed(self) -> Any:
+        """The listed cells as a CSR matrix of label + 2, so that 0 means: not listed."""
+        shape = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        # starts[w]: the first listed cell of row w, (W + 1,)
+        starts = np.searchsorted(self.cells, np.arange(shape[0] + 1) * shape[1])
+        narrow = np.int32 if max(len(self.cells), *shape) <= np.iinfo(np.int32).max else np.int64
+        entries: Any = (
+            self.cell_labels + 2,
+            (self.cells % shape[1]).astype(narrow),
+            starts.astype(narrow),
+        )
+        return sparse.csr_array(entries, shape=shape)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """The label of every cell, ((W + 1) × (T + 1),); the last row and column are -1, for no label."""
+        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        table = np.full((height + 1, width + 1), -1, dtype=np.int64)
+        rows = self.row_default[:, None]
+        table[:-1, :-1] = np.where(rows >= 0, rows, self.column_default[None])
+        weak, teacher = np.divmod(self.cells, width)
+        table[weak, teacher] = self.cell_labels
+        return table.ravel()
+
+    def _refuse_damage(self) -> None:
+        super()._refuse_damage()
+        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
+        lengths = (len(self.row_default), len(self.column_default), len(self.cell_labels))
+        if lengths != (height, width, len(self.cells)):
+            raise ValueError("its map of cells is of another size than its vocabularies")
+        if len(self.cells) and not (
+            self.cells[0] >= 0 and self.cells[-1] < height * width and (np.diff(self.cells) > 0).all()
+        ):
+            raise ValueError("its cells are not sorted, or outside the matrix")
+        check_inside((self.row_default, self.column_default, self.cell_labels), len(self))
+
+
+def named(vocabulary: Vocabulary, names: Iterable[str]) -> np.ndarray:
+    """Whether each class has one of these names, bool (K + 1,); the last entry, of -1, is False."""
+    wanted = frozenset(names)
+    return np.array([*(name in wanted for name in vocabulary), False])
