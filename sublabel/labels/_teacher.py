@@ -9,7 +9,8 @@ import numpy as np
 
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import SUM_TOLERANCE, TOLERANCE, as_array, check_range, iter_rows
-from sublabel.labels._columns import Column, as_numpy_list, is_of, read_column
+from sublabel.labels._columns import Column, is_of, read_column
+from sublabel.labels._rows import floats_of, read_floats, read_frame, read_rows, unpacked
 from sublabel.labels.vocabulary import Vocabulary
 
 
@@ -82,25 +83,24 @@ def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
     Raises:
         LabelError: It is none of the forms, or the probabilities are not of the shape of the classes.
     """
-    if isinstance(teacher, tuple) and len(teacher) == 2 and not any(map(_is_scalar, teacher)):
+    both = unpacked(teacher)
+    if both is not None:
         if probabilities is not None:
             raise LabelError(
                 "the teacher's probabilities are given twice: as the second of `teacher` and as "
                 "`probabilities`; give them once"
             )
-        teacher, probabilities = teacher
-    if hasattr(teacher, "columns") and (is_of(teacher, "pandas") or is_of(teacher, "polars")):
-        return _frame(teacher, probabilities)
-    array = _as_rows(teacher)
+        teacher, probabilities = both
+    if hasattr(teacher, "columns") and any(is_of(teacher, name) for name in ("pandas", "polars", "pyarrow")):
+        scores, names = read_frame(teacher)
+        _refuse_beside(probabilities, scores)
+        return Ranked(scores, columns=names)
+    array = read_rows(teacher)
     if array is None:
         column = read_column(teacher, "teacher prediction")
         return Ranked(column.values, column.names, _beside(probabilities, column.values.shape))
     if array.dtype.kind == "f":
-        if probabilities is not None:
-            raise LabelError(
-                f"`teacher` are floats of shape {array.shape}, the probabilities of all classes, and "
-                "`probabilities` are given too; give one of them"
-            )
+        _refuse_beside(probabilities, array)
         return Ranked(array)
     if array.dtype.kind == "b":
         raise LabelError(
@@ -110,6 +110,15 @@ def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
     column = read_column(array.ravel(), "teacher prediction")
     values = column.values.reshape(array.shape)
     return Ranked(values, column.names, _beside(probabilities, values.shape))
+
+
+def _refuse_beside(probabilities: Any, scores: np.ndarray) -> None:
+    if probabilities is not None:
+        raise LabelError(
+            f"`teacher` are floats of shape {scores.shape}, the probabilities of all classes, and "
+            "`probabilities` are given too; give one of them, or, for the k most probable classes, the tuple "
+            "(top_ids, top_probs) in this order"
+        )
 
 
 def check_probabilities(
@@ -129,10 +138,10 @@ def check_probabilities(
         LabelError: Another shape or dtype, or a value outside 0–1.
     """
     probs = as_array(values)
-    if probs.shape != shape or (probs.dtype.kind not in "fiu" and probs.size):
+    if probs.shape != shape or (probs.dtype.kind != "f" and probs.size):
         raise LabelError(
             f"the teacher's probabilities have shape {probs.shape} and dtype {probs.dtype}; expected floats "
-            f"of shape {shape}, one for each of its classes"
+            f"of shape {shape}, one for each of its classes; a tuple is (classes, probabilities)"
         )
     if known is not None and not known.all():
         probs = np.where(known, probs, 0)
@@ -182,83 +191,14 @@ def _beside(probabilities: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     """Probabilities that stand beside classes of a shape."""
     if probabilities is None:
         return None
-    if hasattr(probabilities, "to_numpy") and not hasattr(probabilities, "__array__"):
-        probabilities = probabilities.to_numpy()
-    rows = _as_rows(probabilities)
-    array = as_array(probabilities) if rows is None else rows
+    rows = read_rows(probabilities, floats_end=True)
+    array = read_floats(probabilities) if rows is None else floats_of(rows)
     if array.shape != shape:
         raise LabelError(
             f"the teacher's probabilities have shape {array.shape}, its classes {shape}; expected one "
             "probability for each class: the probabilities of all classes are given as `teacher`, alone"
         )
     return array
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | bytes) or not hasattr(value, "__len__")
-
-
-def _frame(frame: Any, probabilities: Any) -> Ranked:
-    """A data frame with a column of probabilities for each class."""
-    array = as_array(frame.to_numpy())
-    if array.dtype.kind not in "fiu" or probabilities is not None:
-        raise LabelError(
-            f"`teacher` is a data frame of {array.dtype}; expected a column of probabilities for each class, "
-            "and no `probabilities` beside them"
-        )
-    names = list(frame.columns)
-    return Ranked(array.astype(np.float64), columns=names if all(isinstance(n, str) for n in names) else None)
-
-
-def _as_rows(values: Any) -> np.ndarray | None:
-    """An array (N, k) of ids, names or scores; None of anything that is not two-dimensional."""
-    if is_of(values, "pyarrow"):
-        if "list" not in str(values.type):
-            return None
-        values = values.to_pylist()
-    elif is_of(values, "polars") or is_of(values, "pandas"):
-        if not (
-            len(values)
-            and isinstance(values.iloc[0] if hasattr(values, "iloc") else values[0], list | np.ndarray)
-        ):
-            return None
-        values = list(values)
-    if (
-        isinstance(values, list | tuple)
-        and values
-        and all(
-            entry is None or (hasattr(entry, "__len__") and not isinstance(entry, str | bytes))
-            for entry in values
-        )
-    ):
-        return None if all(entry is None for entry in values) else _stacked(values)
-    if not hasattr(values, "ndim") or values.ndim < 2:
-        return None
-    array = as_array(values)
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise LabelError(
-            f"the teacher's predictions have shape {array.shape}; expected (N,), the k most probable classes "
-            "(N, k), or the probabilities of all classes (N, T)"
-        )
-    return array
-
-
-def _stacked(rows: Any) -> np.ndarray:
-    """Lists of one length, or of classes with -1 where a list ends before the longest."""
-    entries = [
-        [] if row is None else list(as_array(row).tolist() if hasattr(row, "dtype") else row) for row in rows
-    ]
-    width = max(map(len, entries))
-    if any(len(entry) < width for entry in entries):
-        if any(isinstance(value, float) for entry in entries for value in entry):
-            raise LabelError(
-                "the rows of the teacher's probabilities are of several lengths; expected (N, T), one "
-                "probability for each class, or the same number of classes for each sample"
-            )
-        filler = None if any(isinstance(value, str) for entry in entries for value in entry) else -1
-        entries = [[*entry, *[filler] * (width - len(entry))] for entry in entries]
-    flat = as_numpy_list([value for entry in entries for value in entry])
-    return flat.reshape(len(entries), width)
 
 
 def _check_rows(ids: np.ndarray) -> None:

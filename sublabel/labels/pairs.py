@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import as_array, check_range, read_only
-from sublabel.labels._columns import Column, read_column
+from sublabel.labels._columns import Column, arrow_of, as_numpy_list, is_of, read_column
+from sublabel.labels._rows import unpacked
 from sublabel.labels._teacher import Ranked, read_teacher
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
@@ -72,12 +74,13 @@ class Pairs:
         sample_ids: Any = None,
         probabilities: Any = None,
     ) -> None:
+        classes, beside = unpacked(teacher) or (teacher, probabilities)
         _refuse_other_indexes(
             {
                 "weak labels": weak,
-                "teacher predictions": teacher,
+                "teacher predictions": classes,
+                "probabilities": beside,
                 "sample_ids": sample_ids,
-                "probabilities": probabilities,
             }
         )
         weak_column, ranked = read_column(weak, "weak label"), read_teacher(teacher, probabilities)
@@ -225,7 +228,9 @@ def _vocabularies(
     if theirs is None and mine is not None and ranked.columns is None:
         theirs = mine
     if theirs is None and ranked.columns is not None:
-        theirs = Vocabulary(ranked.columns)
+        # The same classes in another order are the weak ones: labels go by name.
+        same = mine is not None and set(ranked.columns) == set(mine)
+        theirs = mine if same else Vocabulary(ranked.columns)
     shared = max(_largest(weak), ranked.largest) if weak.names is None and ranked.names is None else -1
     if mine is None:
         mine = _inferred(weak.names, shared if theirs is None else _largest(weak), "weak")
@@ -277,11 +282,13 @@ def _shown(index: Any) -> str:
 
 def _read_sample_ids(values: Any, samples: int) -> np.ndarray:
     """Strings or integers (N,), each once."""
-    if isinstance(values, str | bytes):
-        raise LabelError(f"sample_ids are the one string {values!r}; expected one id for each sample")
-    listed = values.to_pylist() if hasattr(values, "to_pylist") else values
+    if isinstance(values, str | bytes | Mapping | set | frozenset):
+        raise LabelError(
+            f"sample_ids are {type(values).__name__} {str(values)[:40]!r}; expected one id for each sample, "
+            "in the order of the samples"
+        )
     try:
-        ids = as_array(listed)
+        ids = _listed_ids(values)
     except (TypeError, ValueError) as error:
         raise LabelError(f"sample_ids are no array (N,): {error}") from error
     if ids.ndim != 1 or len(ids) != samples:
@@ -291,7 +298,7 @@ def _read_sample_ids(values: Any, samples: int) -> np.ndarray:
         )
     if ids.dtype.kind in "OT":
         ids = ids.astype(object)
-        odd = next((position for position, value in enumerate(ids) if not _is_id(value)), None)
+        odd = next((position for position, value in enumerate(ids.tolist()) if not _is_id(value)), None)
         if odd is not None:
             raise LabelError(
                 f"sample id {ids[odd]!r} at position {odd} is neither a string nor an integer: give the "
@@ -299,12 +306,31 @@ def _read_sample_ids(values: Any, samples: int) -> np.ndarray:
             )
     elif ids.dtype.kind not in "iuU" and samples:
         # `1` and `1.0` are the same id, but not the same text.
-        raise LabelError(f"sample_ids have dtype {ids.dtype}; expected strings or integers")
+        raise LabelError(
+            f"sample_ids have dtype {ids.dtype}; expected strings or integers, none of them missing"
+        )
     _refuse_repeated(ids)
     return ids
 
 
+def _listed_ids(values: Any) -> np.ndarray:
+    """The ids as an array; Python objects where some may be missing, so that the first of these is named."""
+    arrow = arrow_of(values)
+    if arrow is not None:
+        whole = str(arrow.type).startswith(("int", "uint")) and not arrow.null_count
+        return np.asarray(arrow) if whole else as_numpy_list(arrow.to_pylist())
+    if is_of(values, "pandas") and not isinstance(getattr(values, "dtype", None), np.dtype):
+        return np.asarray(values.to_numpy(dtype=object) if hasattr(values, "to_numpy") else values)
+    if isinstance(values, np.ma.MaskedArray):
+        return as_numpy_list(values.tolist())
+    return as_array(values) if hasattr(values, "dtype") else as_numpy_list(values)
+
+
 def _refuse_repeated(ids: np.ndarray) -> None:
+    if ids.dtype.kind in "iu":
+        ordered = np.sort(ids)
+        if not (ordered[1:] == ordered[:-1]).any():
+            return
     texts = list(map(str, ids.tolist())) if ids.dtype.kind == "O" else ids.tolist()
     if len(set(texts)) == len(texts):
         return

@@ -47,7 +47,7 @@ class Labels(np.ndarray):
     def keep(self) -> np.ndarray:
         """Which samples have a label, bool (N,)."""
         labels = np.asarray(self)
-        used = np.asarray(labels >= 0)
+        used: np.ndarray = np.asarray(labels >= 0)
         return used if used.ndim == 1 else np.asarray(used.all(axis=1))
 
     @property
@@ -73,7 +73,7 @@ class Labels(np.ndarray):
         Raises:
             LabelError: As `codes`.
         """
-        return np.array(REASONS)[self.codes]
+        return np.asarray(np.array(REASONS)[self.codes])
 
 
 class SoftLabels(NamedTuple):
