@@ -84,9 +84,9 @@ def read_frame(frame: Any) -> tuple[np.ndarray, list[str] | None]:
     kinds = {str(getattr(column, "type", None) or column.dtype).lower() for column in columns}
     if not columns or all("float" not in kind and "double" not in kind for kind in kinds):
         raise LabelError(
-            f"`teacher` is a table with columns of {', '.join(sorted(kinds)) or 'nothing'}; expected a column "
-            "of probabilities (floats) for each class: of a one-hot table give the name of each row's 1, "
-            "such as .idxmax(axis=1), and of top-k ids an array (N, k)"
+            f"`teacher` is a table with columns of {', '.join(sorted(kinds)) or 'nothing'}; expected a "
+            "column of probabilities (floats) for each class: of a one-hot table give its 1s by name, such "
+            "as .idxmax(axis=1), and of top-k ids an array (N, k)"
         )
     try:
         array = np.column_stack([np.asarray(read_floats(column), dtype=np.float64) for column in columns])
@@ -104,7 +104,8 @@ def is_row(entry: Any) -> bool:
 
 def _holds_lists(values: Any) -> bool:
     """Whether entries are lists or arrays, or missing."""
-    is_objects = getattr(values, "dtype", None) == object and getattr(values, "ndim", 1) == 1
+    dtype = getattr(values, "dtype", None)
+    is_objects = isinstance(dtype, np.dtype) and dtype.kind == "O" and getattr(values, "ndim", 1) == 1
     if not (isinstance(values, list | tuple) or is_objects):
         return False
     # The first entry that is not missing tells; what is among lists and is none itself is refused later.

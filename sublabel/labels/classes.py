@@ -85,7 +85,7 @@ class Classes:
 
     def agreed_cells_by_row(self) -> np.ndarray:
         """How many agreed cells of each row are classes, int64 (max weak + 1,)."""
-        chosen = self.is_kind("agreed") & (self.teacher >= 0)
+        chosen = self.is_kind("agreed") & (self.teacher >= 0) & (self.weak >= 0)
         return np.bincount(self.weak[chosen], minlength=int(self.weak.max(initial=0)) + 1)
 
 
