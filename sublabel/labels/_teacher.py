@@ -61,7 +61,7 @@ class Ranked:
                 _refuse_one_hot(ids, vocabulary)
             return ids, None
         probs = check_probabilities(self.probabilities, ids.shape, known=ids >= 0)
-        wide, wide_ids = probs.reshape(len(ids), -1), ids.reshape(len(ids), -1)
+        wide, wide_ids = (array if array.ndim == 2 else array[:, None] for array in (probs, ids))
         for rows in iter_rows(wide) if wide.size else ():
             check_falling(rows.start, wide_ids[rows], wide[rows])
         return ids, probs

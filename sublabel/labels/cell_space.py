@@ -82,7 +82,7 @@ class CellSpace(LabelSpace):
         )
         touched = in_row[self.classes.weak] | in_column[self.classes.teacher]
         rows, columns = np.divmod(self.cells, len(self.teacher_vocabulary))
-        members = self.cell_labels[in_row[rows] | in_column[columns]]
+        members = self.cell_labels[(in_row[rows] | in_column[columns]) & (self.cell_labels >= 0)]
         touched[members[self.classes.is_kind("merged")[members]]] = True
         touching: list[int] = np.flatnonzero(touched).tolist()
         return touching

@@ -101,7 +101,7 @@ class Pairs:
             theirs,
             None if sample_ids is None else _read_sample_ids(sample_ids, len(ranked)),
             ids if ids.ndim == 2 else None if probs is None else ids[:, None],
-            None if probs is None else probs.reshape(len(ranked), -1),
+            probs if probs is None or probs.ndim == 2 else probs[:, None],
         )
 
     @classmethod
