@@ -43,6 +43,11 @@ class Labels(np.ndarray):
         """Forget the pairs: a part of the labels is of other samples."""
         self._pairs = None
 
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        """Give what NumPy computes of labels as a plain array or number."""
+        plain = np.asarray(array)
+        return plain[()] if return_scalar or plain.ndim == 0 else plain
+
     @property
     def keep(self) -> np.ndarray:
         """Which samples have a label, bool (N,)."""
