@@ -21,7 +21,16 @@ def test_import_loads_nothing_heavy():
 
 
 def test_the_label_algebra_and_the_command_line_need_no_torch():
-    code = "import sublabel as sl, sublabel.cli, sublabel.sources; sl.relabel([0], [1], weak_vocabulary=2)"
+    code = "import sublabel as sl, sublabel.cli, sublabel.sources; sl.relabel(sl.Pairs([0], [1]))"
+    assert loaded_after(code) == "[]"
+
+
+def test_labels_of_any_strategy_need_neither_torch_nor_a_table_library():
+    code = (
+        "import sys, sublabel as sl; pairs = sl.Pairs([0, 1], ([1, 1], [0.5, 0.5]), sample_ids=['a', 'b']); "
+        "[sl.relabel(pairs, model()).targets for model in sl.strategies().values()]; "
+        "assert not {'pandas', 'polars', 'pyarrow', 'jax'} & set(sys.modules)"
+    )
     assert loaded_after(code) == "[]"
 
 

@@ -50,18 +50,21 @@ class Properties:
             raise BrokenPropertyError(self.subject, name, str(shown))
 
     @contextmanager
-    def works(self, name: str) -> Iterator[None]:
-        """Let nothing but the library's own errors leave a block of code.
+    def works(self, name: str, may_refuse: tuple[type[SublabelError], ...] = ()) -> Iterator[None]:
+        """State that a block of code works.
 
         Args:
-            name: The property that another error breaks.
+            name: The property that any error breaks.
+            may_refuse: Errors of the library that may leave the block: the plug-in refuses its input.
 
         Raises:
             BrokenPropertyError: Another error came out of the block.
         """
         try:
             yield
-        except SublabelError:
+        except BrokenPropertyError:
+            raise
+        except may_refuse:
             raise
         except Exception as error:
             raise BrokenPropertyError(

@@ -127,7 +127,7 @@ class _Fitted(Properties):
         super().__init__(repr(strategy))
         self.strategy, self.case = strategy, case
         self.pairs = case.pairs()
-        with self.works("its counting takes pairs that have everything"):
+        with self.works("its counting takes pairs that have everything", may_refuse=(LabelError,)):
             self.confusion = count(self.pairs, strategy.counting, case.alignment)
         self.first = self.fit(self.confusion)
         with self.works("match_sizes takes the samples that it was fitted on"):
@@ -136,7 +136,7 @@ class _Fitted(Properties):
 
     def fit(self, confusion: ConfusionMatrix) -> LabelSpace:
         """The space of a count."""
-        with self.works("fit makes a space of any counts, or raises a LabelError"):
+        with self.works("fit makes a space of any counts, or raises a LabelError", may_refuse=(LabelError,)):
             space = self.strategy.fit(confusion, self.case.alignment)
         self.require(isinstance(space, LabelSpace), "fit returns a label space", f"it returned {space!r}")
         return space

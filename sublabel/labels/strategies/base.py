@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, cast, get_args, get_origin
+from weakref import WeakValueDictionary
 
 import numpy as np
 from pydantic import (
@@ -36,6 +37,8 @@ from sublabel.labels.counting import Counting, HardCounts
 from sublabel.labels.space import LabelSpace
 
 ENTRY_POINT_GROUP = "sublabel.strategies"
+_latest: WeakValueDictionary[str, type[Strategy]] = WeakValueDictionary()
+"""Classes by import path; a cell of a notebook that runs again defines its class anew."""
 
 
 class _Kind:
@@ -170,6 +173,7 @@ class Strategy(BaseModel):
                 f"{_import_path(cls)} has an option `kind`, and that is the name of the strategy itself: "
                 "call the option something else"
             )
+        _latest[_import_path(cls)] = cls
         if not (cls.__module__.startswith(f"{__package__}.") and "kind" in cls.__dict__):
             cls.kind = cast(str, _Kind())
 
@@ -236,9 +240,8 @@ def strategy_class(kind: str) -> type[Strategy]:
             f"no strategy is called {kind!r}; there are {', '.join(known)}, and your own by import path, "
             "such as my_package.my_module:MyStrategy"
         )
-    # One that was defined in a function or a notebook is found in its own process only: there the latest.
-    defined = [model for model in _subclasses(Strategy) if _import_path(model) == kind]
-    return defined[-1] if defined else _loaded(kind, lambda: _attribute(module, name))
+    # One that was defined in a function or a notebook is found in its own process only.
+    return _latest.get(kind) or _loaded(kind, lambda: _attribute(module, name))
 
 
 @cache
@@ -269,12 +272,6 @@ def _import_path(model: type[Strategy]) -> str:
 def _built_in() -> tuple[type[Strategy], ...]:
     listed: tuple[type[Strategy], ...] = import_module("sublabel.labels.strategies").BUILT_IN
     return listed
-
-
-def _subclasses(model: type[Strategy]) -> Iterator[type[Strategy]]:
-    for subclass in model.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
 
 
 def _attribute(module: str, name: str) -> Any:
