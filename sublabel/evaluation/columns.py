@@ -46,18 +46,32 @@ class Column:
 
 
 def count(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
-    """Mean of counts, as a whole number."""
+    """Mean of counts, as a whole number.
+
+    Args:
+        values: One for each seed, (S,).
+        baseline: Not looked at.
+    """
     return f"{round(statistics.fmean(values)):,}"
 
 
 def number(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
-    """Mean, and over several seeds the standard deviation."""
+    """Mean of any figures, and over several seeds the standard deviation.
+
+    Args:
+        values: One for each seed, (S,).
+        baseline: Not looked at.
+    """
     mean = f"{statistics.fmean(values):.3g}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.2g}"
 
 
 def percent(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
     """Mean of shares in percent, and over several seeds the standard deviation.
+
+    Args:
+        values: One for each seed, 0–1, (S,).
+        baseline: Not looked at.
 
     Example:
         >>> percent([0.70, 0.71])
@@ -68,7 +82,12 @@ def percent(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
 
 
 def mean_difference(values: Sequence[float], baseline: Sequence[float]) -> str:
-    """Mean difference to the baseline in points."""
+    """Mean difference to the baseline in points, without an interval.
+
+    Args:
+        values: One for each seed, 0–1, (S,).
+        baseline: The baseline's of the same seeds, (S,), or none.
+    """
     if not baseline:
         return NOTHING
     return f"{100 * (statistics.fmean(values) - statistics.fmean(baseline)):+.1f}"
@@ -76,6 +95,10 @@ def mean_difference(values: Sequence[float], baseline: Sequence[float]) -> str:
 
 def difference(values: Sequence[float], baseline: Sequence[float]) -> str:
     """Mean difference to the baseline in points, and over several seeds its 95% interval, paired by seed.
+
+    Args:
+        values: One for each seed, 0–1, (S,).
+        baseline: The baseline's of the same seeds, (S,), or none.
 
     Example:
         >>> difference([0.72, 0.73], [0.70, 0.71])

@@ -37,7 +37,11 @@ class Comparison(BaseModel):
     test_samples: int
 
     def names(self, *, of_curve: bool = False) -> list[str]:
-        """The rows of the table, or of the curve, in their order."""
+        """The names of the rows in their order.
+
+        Args:
+            of_curve: The rows of the curve, not of the table.
+        """
         return list(dict.fromkeys(run.row for run in self.runs if (run.clips_per_video is None) != of_curve))
 
     def points(self) -> list[int]:
@@ -45,7 +49,12 @@ class Comparison(BaseModel):
         return sorted({run.clips_per_video for run in self.runs if run.clips_per_video is not None})
 
     def runs_of(self, row: str, clips_per_video: int | None = None) -> list[RunMetrics]:
-        """The runs of a row, or of its point of the curve, by seed."""
+        """The runs of a row by seed.
+
+        Args:
+            row: Its name.
+            clips_per_video: A point of the curve; None for the table.
+        """
         chosen = (run for run in self.runs if run.row == row and run.clips_per_video == clips_per_video)
         return sorted(chosen, key=lambda run: run.seed)
 

@@ -34,8 +34,7 @@ def heat_colours(heat: np.ndarray) -> np.ndarray:
         (2, 3)
     """
     # A single value comes back as a tuple.
-    colours = np.asarray(_colormap()(np.clip(heat, 0, 1), bytes=True), dtype=np.uint8)[..., :3]
-    return colours
+    return np.asarray(_colormap()(np.clip(heat, 0, 1), bytes=True), dtype=np.uint8)[..., :3]
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray, *, strength: float = 0.7) -> np.ndarray:

@@ -42,9 +42,9 @@ class Explanation(BaseModel):
     sample_id: str
     split: str
     panels: tuple[PanelInfo, ...]
-    """In the order in which the pictures show them, after the original."""
+    """Its overlays in the order in which the picture shows them, after the original."""
     files: tuple[str, ...]
-    """In the folder: the picture, and of clips the animations."""
+    """Names in the folder: the picture, and of clips the animations."""
     available: int
     """Samples of the group, of which some were looked at."""
     unreadable: dict[str, int] = {}

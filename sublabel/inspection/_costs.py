@@ -28,7 +28,15 @@ Recount: TypeAlias = Callable[[Counting], ConfusionMatrix]
 def strategy_costs(
     confusion: ConfusionMatrix, aligned: Alignment, rare: int, feature_width: int, count: Recount | None
 ) -> Iterator[StrategyCost]:
-    """Every strategy with its defaults, and raw SPL without rare cells."""
+    """The costs of every strategy with its defaults, and of raw SPL without rare cells.
+
+    Args:
+        confusion: Counts over all samples, one for each.
+        aligned: Which classes agree.
+        rare: Cells with fewer samples are rare.
+        feature_width: Features that the pre-training head sees.
+        count: Counts the same samples another way; None where that cannot be done.
+    """
     counted = partial(_counted, {HardCounts(): confusion}, count)
     for model in STRATEGIES.values():
         yield _cost(confusion, counted, aligned, model(), feature_width)

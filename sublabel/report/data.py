@@ -176,7 +176,7 @@ class ReportData:
 
     @cached_property
     def orders(self) -> dict[OrderName, Order]:
-        """In which orders the matrix can be drawn, the most telling first."""
+        """The orders in which the matrix can be drawn, the most telling first."""
         return orders(self.confusion, self.alignment)
 
     @cached_property

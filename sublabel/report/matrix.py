@@ -20,7 +20,7 @@ PROFILE_WIDTH = 32
 
 
 class Order(NamedTuple):
-    """In which order a matrix is drawn."""
+    """An order in which a matrix is drawn."""
 
     rows: np.ndarray
     """int64 (W,), weak classes from top to bottom."""

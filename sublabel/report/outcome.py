@@ -91,7 +91,7 @@ class Outcome:
         labels: np.ndarray,
         count: np.ndarray,
     ) -> Outcome:
-        """The same with more samples, given as N pairs of labels.
+        """This outcome with more samples, given as N pairs of labels.
 
         Args:
             space: The strategy's.

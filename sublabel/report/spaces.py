@@ -78,7 +78,7 @@ def space_panel(data: ReportData, strategy: StrategySpace | None) -> SpacePanel:
 
 
 def _count_colours(counts: np.ndarray) -> list[str]:
-    """On a logarithmic scale, as the heat map."""
+    """Colours of counts on a logarithmic scale, as in the heat map."""
     scaled = np.log1p(counts) / max(1e-9, float(np.log1p(counts).max(initial=0)))
     return [_ramp(value) for value in scaled.tolist()]
 

@@ -20,7 +20,7 @@ DROPPED = "#9aa3ad"
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "stroke")
 RAMP = ("#eef3f8", "#c6dbef", "#8dbbdb", "#4a90c2", "#1f66a3", "#08306b")
 LABEL_LETTERS, LABEL_PIXELS = 14, 104
-"""Of a name beside a small matrix, at most."""
+"""Letters and pixels of a name beside a small matrix, at most."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 

@@ -88,7 +88,11 @@ def seed_folder(study: Path, seed: int, clips_per_video: int | None = None) -> P
 
 
 def holds_study(out: str | Path) -> bool:
-    """Whether a study was begun in a folder, so that something may have been trained there."""
+    """Whether a study was begun in a folder, so that something may have been trained there.
+
+    Args:
+        out: Any folder, also one that does not exist.
+    """
     return (Path(out) / STUDY_FILE).exists()
 
 
@@ -166,7 +170,10 @@ class StudyFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> StudyFolder:
-        """Read `study.json`.
+        """Open the folder of a study by its `study.json`.
+
+        Args:
+            path: The folder.
 
         Raises:
             ArtifactError: There is none, or it is damaged.
@@ -177,7 +184,12 @@ class StudyFolder:
         return cls(path, read_artifact(path / STUDY_FILE, StudyRecord.model_validate))
 
     def seed(self, seed: int, clips_per_video: int | None = None) -> Path:
-        """Where the artefacts of a seed lie, or those of a point of its curve; see `seed_folder`."""
+        """Where the artefacts of a seed lie, or those of a point of its curve.
+
+        Args:
+            seed: From 0 on.
+            clips_per_video: The point of the curve; None for the table.
+        """
         return seed_folder(self.path, seed, clips_per_video)
 
     def comparison(self) -> Comparison | None:
