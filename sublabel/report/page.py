@@ -47,7 +47,7 @@ class DroppedSamples(NamedTuple):
     """The samples that a strategy dropped, and which weak classes lost most by it."""
 
     strategy: str
-    count: int
+    samples: int
     share: float
     """What part of all samples they are, 0–1."""
     weak_classes: tuple[tuple[str, int, float], ...]

@@ -172,10 +172,10 @@ def test_shares_say_what_they_are_of(refined, strategy, of, said):
 
 def test_losses_name_the_weak_classes_that_lost_most(data):
     dropped = {lost.strategy: lost for lost in page_module.dropped_samples(data)}
-    assert dropped["weak-only"].count == 0
+    assert dropped["weak-only"].samples == 0
     dense = data.confusion.counts.toarray()
     lost = dense.sum(axis=1) - dense.diagonal()
-    assert dropped["agreement"].count == lost.sum()
+    assert dropped["agreement"].samples == lost.sum()
     name, count, share = dropped["agreement"].weak_classes[0]
     worst = int(lost.argmax())
     assert (name, count) == (data.confusion.weak_vocabulary[worst], lost.max())
