@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.errors import ConfigError, MediaError
 from sublabel_video._truth import Truth, load_truth
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.errors import ConfigError, TableError
 
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel_video._media import add_h264_stream
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from sublabel._outputs import output_labels
 from sublabel.domain import Domain
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.explain.folder import StudyFolder, WeakSamples
 from sublabel.labels import LabelSpace
+from sublabel.study.folder import StudyFolder, WeakSamples
 from sublabel.tables import read_relabeled
 from sublabel.training import Classifier, ModelCard, load_model, read_card
 
@@ -28,13 +28,18 @@ class StudyModel:
     classifier: Classifier
     card: ModelCard
     space: LabelSpace | None
-    """Of a pre-trained model; None for the teacher and fine-tuned ones, whose classes are the target's."""
+    """The pre-training classes; None for the teacher and fine-tuned models, which have the target's."""
     assigned: dict[str, int]
     """`sample_id` → the class that the strategy gave the sample; empty without a space."""
 
     @classmethod
     def load(cls, study: StudyFolder, name: str, domain: Domain | None = None) -> StudyModel:
         """Load a model by its folder within the study.
+
+        Args:
+            study: The study's folder.
+            name: Such as `seed0/raw_spl/pretrained`.
+            domain: Default: the installed one that the model names, with the study's options.
 
         Raises:
             ArtifactError: There is none, or its label space is another one's.
@@ -65,14 +70,25 @@ class StudyModel:
         return (len(self.classes),) if self.space is None else self.space.heads
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Of each class for each input, float32 (B, K); those of a head sum to 1."""
+        """Probability of each class for each input; the classes of a head sum to 1.
+
+        Args:
+            inputs: As for the classifier, (B, …).
+
+        Returns:
+            float32 (B, K).
+        """
         logits = self.classifier(inputs).float().split(self.heads, 1)
         return torch.cat([part.softmax(1) for part in logits], 1)
 
     def labels_of(self, samples: WeakSamples) -> np.ndarray:
-        """The classes that the model's strategy gave each sample, int64 (N, H); -1 where it was dropped.
+        """The classes that the model's strategy gave each sample, one for each head.
 
-        There is one of each head: two of a two-head model.
+        Args:
+            samples: N weak samples.
+
+        Returns:
+            int64 (N, H), -1 where the sample was dropped.
         """
         labels = np.array(
             [self.assigned.get(sample_id, -1) for sample_id in samples.sample_ids], dtype=np.int64
@@ -83,10 +99,17 @@ class StudyModel:
         return output_labels(self.space, labels)
 
     def classes_of(self, samples: WeakSamples, chosen: np.ndarray) -> np.ndarray:
-        """The classes to explain for each chosen sample, int64 (M, H).
+        """The classes to explain for each chosen sample.
 
-        Those which the model's strategy gave it; without one, the class of the teacher's name or else of the
-        weak label's.
+        A sample has the classes that the model's strategy gave it; without one, the class of the teacher's
+        name or else of the weak label's.
+
+        Args:
+            samples: The weak samples.
+            chosen: Positions among them, int64 (M,).
+
+        Returns:
+            int64 (M, H), one class for each head.
 
         Raises:
             ConfigError: The model has no such class.
@@ -108,7 +131,10 @@ class StudyModel:
         return labels
 
     def named(self, name: str) -> int:
-        """The class of this name; of a two-head model also that of a teacher's class by its bare name.
+        """The position of a class by its name.
+
+        Args:
+            name: The class's; in a two-head model a teacher's class may also go by its bare name.
 
         Raises:
             ConfigError: There is none.
@@ -122,8 +148,13 @@ class StudyModel:
 def position_of(name: str, names: Sequence[str], what: str) -> int:
     """Where a name stands among others.
 
+    Args:
+        name: The name that is asked for.
+        names: All names.
+        what: What they are names of, for the error.
+
     Raises:
-        ConfigError: It is not there; says what is meant, or what there is.
+        ConfigError: It is not there; the error says what is meant, or what there is.
     """
     if name in names:
         return names.index(name)

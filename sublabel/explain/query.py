@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from sublabel.errors import ConfigError
-from sublabel.explain.folder import WeakSamples
 from sublabel.explain.models import StudyModel, position_of
+from sublabel.study.folder import WeakSamples
 
 WEAK, TEST = "weak", "target_test"
 Item = TypeVar("Item")
@@ -56,7 +56,7 @@ class Panel(NamedTuple):
     """One heat map of an example: a class of a model."""
 
     model: int
-    """0 is the model, 1 is the one beside it."""
+    """0 is the model that is asked about, 1 is the one beside it."""
     label: int
 
 

@@ -8,27 +8,44 @@ from typing import Any, TypeAlias
 
 from sublabel.errors import LabelError, SublabelError
 from sublabel.inspection.findings import StrategyCost
-from sublabel.labels import STRATEGIES, Alignment, ConfusionMatrix, Counting, HardCounts, LabelSpace, RawSPL
+from sublabel.labels import (
+    STRATEGIES,
+    Alignment,
+    ConfusionMatrix,
+    Counting,
+    HardCounts,
+    LabelSpace,
+    MergedSPL,
+    RawSPL,
+)
 
 MERGED_CELLS = 100_000
 """Cells are not compared with each other where there are more."""
-Count: TypeAlias = Callable[[Counting], ConfusionMatrix]
+Recount: TypeAlias = Callable[[Counting], ConfusionMatrix]
 """Counts the samples of a confusion matrix another way."""
 
 
 def strategy_costs(
-    confusion: ConfusionMatrix, aligned: Alignment, rare: int, feature_width: int, count: Count | None
+    confusion: ConfusionMatrix, aligned: Alignment, rare: int, feature_width: int, count: Recount | None
 ) -> Iterator[StrategyCost]:
-    """Every strategy with its defaults, and raw SPL without rare cells."""
+    """The costs of every strategy with its defaults, and of raw SPL without rare cells.
+
+    Args:
+        confusion: Counts over all samples, one for each.
+        aligned: Which classes agree.
+        rare: Cells with fewer samples are rare.
+        feature_width: Features that the pre-training head sees.
+        count: Counts the same samples another way; None where that cannot be done.
+    """
     counted = partial(_counted, {HardCounts(): confusion}, count)
-    for kind, model in STRATEGIES.items():
+    for model in STRATEGIES.values():
         yield _cost(confusion, counted, aligned, model(), feature_width)
-        if kind == "raw_spl" and rare > 1:
+        if model is RawSPL and rare > 1:
             yield _cost(confusion, counted, aligned, RawSPL(min_count=rare), feature_width)
 
 
 def _counted(
-    matrices: dict[Counting, ConfusionMatrix], count: Count | None, counting: Counting
+    matrices: dict[Counting, ConfusionMatrix], count: Recount | None, counting: Counting
 ) -> ConfusionMatrix:
     """The samples as a strategy counts them; those of one counting are counted once."""
     if counting not in matrices:
@@ -42,10 +59,10 @@ def _counted(
 
 
 def _cost(
-    confusion: ConfusionMatrix, counted: Count, aligned: Alignment, strategy: Any, feature_width: int
+    confusion: ConfusionMatrix, counted: Recount, aligned: Alignment, strategy: Any, feature_width: int
 ) -> StrategyCost:
     options = strategy.model_dump(mode="json")
-    if strategy.kind == "merged_spl" and confusion.counts.nnz > MERGED_CELLS:
+    if isinstance(strategy, MergedSPL) and confusion.counts.nnz > MERGED_CELLS:
         problem = f"not tried on more than {MERGED_CELLS:,} cells"
         return StrategyCost(options, None, None, None, None, problem)
     try:

@@ -41,7 +41,7 @@ def report(options: Namespace) -> None:
 
 
 def report_arguments(command: ArgumentParser) -> None:
-    """The options of `report`."""
+    """Add the options of `report`."""
     command.add_argument("path", type=str, help="the folder of a study (a recipe's --out), or predictions")
     command.add_argument("-o", "--output", type=str, default=PAGE, help="the page to write")
     command.add_argument(
@@ -74,7 +74,7 @@ def report_of_study(folder: str | Path) -> str:
     """Write the page of a study into its folder, where the extra `report` is installed.
 
     Args:
-        folder: Of the study.
+        folder: The study's.
 
     Returns:
         Where the page is, or how to get it.

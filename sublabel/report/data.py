@@ -20,21 +20,26 @@ from sublabel.report.outcome import Outcome
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class CountedCells:
     """The occupied cells of a confusion matrix, N of them, as columns."""
 
     weak: np.ndarray
-    """int64 (N,)."""
+    """int64 (N,), the cell's row."""
     teacher: np.ndarray
-    """int64 (N,)."""
+    """int64 (N,), the cell's column."""
     count: np.ndarray
     """int64 (N,), samples, at least 1."""
     agreed: np.ndarray
-    """bool (N,)."""
+    """bool (N,), whether the two classes agree."""
 
     @classmethod
-    def of(cls, confusion: ConfusionMatrix, alignment: Alignment) -> Cells:
-        """Row by row, in the order of the vocabularies."""
+    def of(cls, confusion: ConfusionMatrix, alignment: Alignment) -> CountedCells:
+        """The occupied cells row by row, in the order of the vocabularies.
+
+        Args:
+            confusion: The counts.
+            alignment: Which classes agree.
+        """
         entries = confusion.counts.tocoo()
         weak, teacher = entries.row.astype(np.int64), entries.col.astype(np.int64)
         return cls(weak, teacher, entries.data, alignment.agrees(weak, teacher))
@@ -60,12 +65,12 @@ class StrategySpace:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of the K classes; those of two heads are `weak: NAME` and `teacher: NAME`."""
+        """Names of the K classes; of two heads `weak: NAME` and `teacher: NAME`."""
         return output_names(self.space)
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
-        """Of the K classes."""
+        """Kinds of the K classes."""
         if not self.space.two_heads:
             return self.space.kinds
         sides: tuple[Kind, Kind] = ("weak", "teacher")
@@ -93,7 +98,12 @@ class ClassColumns:
 
     @classmethod
     def of_strategy(cls, strategy: StrategySpace, confusion: ConfusionMatrix) -> ClassColumns:
-        """In the order of the labels."""
+        """The classes of a strategy in the order of its labels.
+
+        Args:
+            strategy: The strategy.
+            confusion: The counts that it was fitted to.
+        """
         rows = np.asarray(confusion.counts.sum(axis=1)).ravel()
         if confusion.confidence is not None:
             # Such a count holds the sure samples only.
@@ -114,7 +124,7 @@ class Picture:
     sample_id: str
     jpeg: bytes | None
     confidence: float | None
-    """Of the teacher in its prediction, 0–1."""
+    """The teacher's, in its prediction, 0–1."""
     status: str = "ok"
 
 
@@ -137,7 +147,7 @@ class ExplainedExample:
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """All that a report shows. Made by `collect` or `from_confusion`."""
+    """All that a report shows, made by `collect` or `from_confusion`."""
 
     title: str
     confusion: ConfusionMatrix
@@ -160,13 +170,13 @@ class ReportData:
     """What could not be shown, and why."""
 
     @cached_property
-    def cells(self) -> Cells:
+    def cells(self) -> CountedCells:
         """The occupied cells of the confusion matrix."""
-        return Cells.of(self.confusion, self.alignment)
+        return CountedCells.of(self.confusion, self.alignment)
 
     @cached_property
     def orders(self) -> dict[OrderName, Order]:
-        """In which orders the matrix can be drawn, the most telling first."""
+        """The orders in which the matrix can be drawn, the most telling first."""
         return orders(self.confusion, self.alignment)
 
     @cached_property
@@ -181,6 +191,9 @@ class ReportData:
 
     def space(self, name: str) -> StrategySpace:
         """A strategy of the report.
+
+        Args:
+            name: Its row's.
 
         Raises:
             ConfigError: There is none of this name.

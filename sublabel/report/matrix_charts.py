@@ -14,7 +14,7 @@ from sublabel.labels.alignment import AlignmentLike
 from sublabel.report import theme
 from sublabel.report.data import ReportData, StrategySpace
 from sublabel.report.matrix import blocks, orders
-from sublabel.report.spaces import panel_cells
+from sublabel.report.spaces import space_panel
 
 HEAT_BLOCKS = 60
 """Classes a side of a heat map that is drawn cell by cell."""
@@ -112,7 +112,7 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
             f"{strategy.name!r} draws the classes of its cells by chance, or has two for each: choose of "
             f"{', '.join(entry.name for entry in data.spaces if entry.has_cells)}"
         )
-    panel = panel_cells(data, strategy)
+    panel = space_panel(data, strategy)
     # Short names keep several matrices side by side readable; the whole one is in the tooltip.
     axis = theme.names_axis(panel.teacher, ticks=False, domain=False, labelAngle=-60)
     side = theme.names_axis(panel.weak, ticks=False, domain=False)
@@ -242,7 +242,11 @@ def _min_count_line(data: ReportData) -> list[Any]:
 
 
 def min_count(strategy: StrategySpace) -> int | None:
-    """The smallest cell that is a class of its own, where the strategy has such a limit."""
+    """The smallest cell that is a class of its own; None where the strategy has no such limit.
+
+    Args:
+        strategy: One of the report.
+    """
     options = strategy.space.strategy
     least = options.get("min_count", (options.get("of") or {}).get("min_count"))
     return None if least is None else int(least)

@@ -29,17 +29,27 @@ class Outcome:
 
     @classmethod
     def none(cls, space: LabelSpace) -> Outcome:
-        """Of no sample."""
+        """The outcome of no sample.
+
+        Args:
+            space: The strategy's.
+        """
         return cls(
             np.zeros(sum(space.heads), dtype=np.int64), 0, 0, np.zeros(len(space.weak_vocabulary), np.int64)
         )
 
     @classmethod
     def of_counts(cls, space: LabelSpace, confusion: ConfusionMatrix, alignment: Alignment) -> Outcome:
-        """As far as counts tell: the classes of a control and of unsure samples are of the expected sizes.
+        """The outcome as far as counts tell.
 
-        Which cells a control drops does not depend on its draws, so that any ids will do. Of a space with
-        thresholds, a count of confident samples holds the sure ones.
+        The classes of a control and of unsure samples are of the expected sizes. Which cells a control drops
+        does not depend on its draws, so that any ids will do. Where a space has thresholds, the counts hold
+        the sure samples.
+
+        Args:
+            space: The strategy's.
+            confusion: The counts that it was fitted to.
+            alignment: Which classes agree.
         """
         entries = confusion.counts.tocoo()
         weak, teacher = entries.row.astype(np.int64), entries.col.astype(np.int64)
@@ -52,10 +62,10 @@ class Outcome:
 
     @classmethod
     def of_table(cls, space: LabelSpace, alignment: Alignment, predictions: Path, relabeled: Path) -> Outcome:
-        """As a study assigned its samples, in constant memory.
+        """The outcome as a study assigned its samples, in constant memory.
 
         Args:
-            space: Of the relabeled table.
+            space: The relabeled table's.
             alignment: Which classes agree.
             predictions: What was relabeled.
             relabeled: The classes that it was given.
@@ -81,7 +91,16 @@ class Outcome:
         labels: np.ndarray,
         count: np.ndarray,
     ) -> Outcome:
-        """The same with N more pairs of labels: their class or -1, and how many samples there are of each."""
+        """This outcome with more samples, given as N pairs of labels.
+
+        Args:
+            space: The strategy's.
+            alignment: Which classes agree.
+            weak: int64 (N,).
+            teacher: int64 (N,).
+            labels: The class of each pair, or -1.
+            count: Samples of each pair, int64 (N,).
+        """
         size, dropped = self.size.copy(), self.dropped.copy()
         kept = labels >= 0
         for column in output_labels(space, labels[kept]).T:

@@ -79,6 +79,6 @@ def save_chart(chart: Any, path: str | Path) -> None:
 
 
 def vega_lite_version() -> str:
-    """The one that the installed Altair writes, as vl-convert names it."""
+    """The version of Vega-Lite that the installed Altair writes, as vl-convert names it."""
     major, minor, *_ = alt.SCHEMA_VERSION.split(".")
     return f"{major}.{minor}"

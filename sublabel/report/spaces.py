@@ -19,8 +19,8 @@ TINTS = (0.45, 0.78)
 """How near to white the tints of a row's sub-concepts are, from the first to the last."""
 
 
-class Panel(NamedTuple):
-    """What one matrix of the figure shows."""
+class SpacePanel(NamedTuple):
+    """One matrix of the figure, with the colours of its cells."""
 
     values: list[dict[str, Any]]
     weak: list[str]
@@ -30,12 +30,12 @@ class Panel(NamedTuple):
     caption: str
 
 
-def panel_cells(data: ReportData, strategy: StrategySpace | None) -> Panel:
-    """The cells of a panel with their colours.
+def space_panel(data: ReportData, strategy: StrategySpace | None) -> SpacePanel:
+    """The matrix of a strategy, each cell in the colour of its class.
 
     Args:
         data: What is reported.
-        strategy: None colours the counts.
+        strategy: Whose classes; None colours the counts.
     """
     order = next(iter(data.orders.values()))
     rows, columns = busiest(data.confusion, data.alignment, order, SHOWN)
@@ -68,7 +68,7 @@ def panel_cells(data: ReportData, strategy: StrategySpace | None) -> Panel:
     ]
     whole = data.confusion.shape == (len(rows), len(columns))
     shown = f"{len(rows)} weak × {len(columns)} teacher classes"
-    return Panel(
+    return SpacePanel(
         values,
         [data.confusion.weak_vocabulary[row] for row in rows.tolist()],
         [data.confusion.teacher_vocabulary[column] for column in columns.tolist()],
@@ -78,7 +78,7 @@ def panel_cells(data: ReportData, strategy: StrategySpace | None) -> Panel:
 
 
 def _count_colours(counts: np.ndarray) -> list[str]:
-    """On a logarithmic scale, as the heat map."""
+    """Colours of counts on a logarithmic scale, as in the heat map."""
     scaled = np.log1p(counts) / max(1e-9, float(np.log1p(counts).max(initial=0)))
     return [_ramp(value) for value in scaled.tolist()]
 

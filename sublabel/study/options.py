@@ -6,32 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from sublabel.labels import (
-    SPLB,
-    AgreementFilter,
-    MatchedControl,
-    RawSPL,
-    Strategy,
-    TeacherOnly,
-    TopKSPL,
-    WeakOnly,
-)
-from sublabel.training import HeadKind, Schedule
+from sublabel.labels import Strategy, TopKSPL
+from sublabel.study.strategies import BASELINE, default_strategies
 
-BASELINE = "weak-only"
-
-
-def default_strategies(raw: RawSPL | None = None) -> dict[str, Strategy]:
-    """The rows of METHOD's table in its order, then the matched-cardinality control of raw SPL."""
-    raw = raw or RawSPL()
-    return {
-        BASELINE: WeakOnly(),
-        "teacher-only": TeacherOnly(),
-        "agreement": AgreementFilter(),
-        "raw SPL": raw,
-        "SPL-B": SPLB(),
-        "matched control": MatchedControl(of=raw),
-    }
+# As in sublabel.training, which needs torch; a test holds that both are the same.
+Schedule = Literal["cosine", "one_cycle", "constant"]
+HeadKind = Literal["linear", "factorised"]
 
 
 class TrainOptions(BaseModel):

@@ -21,9 +21,10 @@ from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, MediaError
 from sublabel.labels import Alignment
 from sublabel.media import missing_shards
+from sublabel.study.folder import slug
 from sublabel.study.options import TrainOptions
 from sublabel.study.splits import SPLITS
-from sublabel.study.study import Study, slug
+from sublabel.study.study import Study
 from sublabel.tables import Manifest, source_ranks
 from sublabel.tables.io import is_remote
 from sublabel.teacher.passes import shard_rows

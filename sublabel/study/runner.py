@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Before Lightning, as it makes torchvision importable.
+import sublabel.training  # noqa: F401  # isort: skip
+
 import logging
 import time
 from collections.abc import Collection, Sequence

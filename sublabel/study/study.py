@@ -18,6 +18,9 @@ Everything lies under one folder, and a stage that has ended is not run again:
 
 from __future__ import annotations
 
+# Before Lightning, as it makes torchvision importable.
+import sublabel.training  # noqa: F401  # isort: skip
+
 import hashlib
 import itertools
 import json
@@ -36,9 +39,11 @@ from sublabel.domain import Domain
 from sublabel.errors import ConfigError, TableError
 from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.labels import Alignment, LabelSpace, Vocabulary
-from sublabel.study.options import BASELINE, StudyOptions, TrainOptions
+from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
+from sublabel.study.options import StudyOptions, TrainOptions
 from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.study.splits import Splits
+from sublabel.study.strategies import BASELINE
 from sublabel.tables import (
     Relabeled,
     open_manifest,
@@ -52,17 +57,10 @@ from sublabel.training import FinetuneModule, Targets, join_targets, load_model,
 
 _log = logging.getLogger(__name__)
 
-STUDY_FILE = "study.json"
-
 
 def is_first_process() -> bool:
     """Whether this is the one process to print: Lightning starts a script once for each device."""
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
-
-
-def holds_study(out: str | Path) -> bool:
-    """Whether a study was begun in a folder, so that something may have been trained there."""
-    return (Path(out) / STUDY_FILE).exists()
 
 
 class Study:
@@ -135,7 +133,7 @@ class Study:
         comparison = Comparison(
             runs=tuple(runs), baseline=BASELINE, test_samples=int(np.count_nonzero(tested >= 0))
         )
-        _write_json(self.out / "comparison.json", comparison.to_dict())
+        _write_json(self.out / COMPARISON_FILE, comparison.to_dict())
         with write_atomically(self.out / "comparison.md") as file:
             file.write(comparison.to_markdown().encode())
         return comparison
@@ -153,8 +151,7 @@ class Study:
         The teacher then looks at the weak split.
         """
         folder = self.folder(seed)
-        start = "scratch" if not (self.options.pretrained or self.options.weights) else "initialised"
-        metrics = self._finetune(folder / "teacher", f"none ({start})", seed, pretrained=None)
+        metrics = self._finetune(folder / "teacher", None, seed, pretrained=None)
         classifier, card = load_model(folder / "teacher", domain=self.domain)
         decoded = self.splits.media("weak").decoded
         summary = predict_manifest(
@@ -231,8 +228,7 @@ class Study:
 
     def folder(self, seed: int, clips_per_video: int | None = None) -> Path:
         """Where the artefacts of a seed lie, or those of a point of its curve."""
-        seeded = self.out / f"seed{seed}"
-        return seeded if clips_per_video is None else seeded / f"clips{clips_per_video}"
+        return seed_folder(self.out, seed, clips_per_video)
 
     def _predictions(self, seed: int, clips_per_video: int | None) -> Path:
         whole = self.folder(seed) / "predictions"
@@ -266,7 +262,7 @@ class Study:
             made_by={"seed": seed, "steps": steps},
         )
 
-    def _finetune(self, folder: Path, row: str, seed: int, pretrained: Path | None) -> RunMetrics:
+    def _finetune(self, folder: Path, strategy: str | None, seed: int, pretrained: Path | None) -> RunMetrics:
         stored = folder / "metrics.json"
         if stored.exists():
             return RunMetrics.model_validate_json(stored.read_text(encoding="utf-8"))
@@ -297,7 +293,12 @@ class Study:
             )
         labels = self.splits.target_labels("target_test")
         top1, top5 = self.runner.test(module, self.splits.media("target_test"), labels, preprocessing)
-        metrics = RunMetrics(row=row, seed=seed, top1=top1, top5=top5)
+        metrics = RunMetrics(
+            strategy=strategy,
+            seed=seed,
+            metrics={"top1": top1, "top5": top5},
+            start="initialised" if self.options.pretrained or self.options.weights else "scratch",
+        )
         _log.info("%s: top-1 %.4f", folder, top1)
         _write_json(stored, metrics.model_dump(mode="json"))
         return metrics
@@ -390,11 +391,6 @@ def _fingerprint(manifest: Path) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def slug(name: str) -> str:
-    """A row's name as a folder's."""
-    return name.lower().replace(" ", "_").replace("-", "_")
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -33,13 +33,12 @@ def demo(tmp_path_factory):
 
 def test_the_demo_ends_with_the_papers_table_the_control_and_a_curve(demo):
     out, comparison, _ = demo
-    assert [row.pretraining for row in comparison.rows()] == ["none (scratch)", *ROWS]
-    assert [row[0] for row in comparison.curve()] == [
-        "clips per video", "weak samples", "weak-only", "raw SPL", "SPL-B",
-    ]  # fmt: skip
-    assert comparison.curve()[1][1:] == ("6", "12", "18")
+    assert comparison.names() == ["none (scratch)", *ROWS]
+    pools, *rows = comparison.curve().rows
+    assert pools == ("weak samples", "6", "12", "18")
+    assert [row[0] for row in rows] == ["weak-only", "raw SPL", "SPL-B"]
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    assert [row["pretraining"] for row in stored["table"]] == ["none (scratch)", *ROWS]
+    assert [row["pre-training"] for row in stored["table"]] == ["none (scratch)", *ROWS]
 
 
 def test_the_demo_ends_with_a_page_that_shows_it(demo):
@@ -128,7 +127,7 @@ def test_the_full_preset_runs_on_folders_with_views_and_an_exclusion_list(demo, 
         str(tmp_path / "exclude.txt"),
     ]
     comparison = main(options)
-    assert [row.pretraining for row in comparison.rows()] == ["none (scratch)", *ROWS]
+    assert comparison.names() == ["none (scratch)", *ROWS]
     assert comparison.test_samples == 6
     relabeled = read_relabeled(out / "seed0" / "raw_spl" / "relabeled.parquet")
     videos = {sample_id.partition("#")[0] for sample_id in relabeled.sample_ids.to_pylist()}
@@ -216,7 +215,8 @@ def test_two_processes_share_the_pass_and_the_test(demo, tmp_path):
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert stored["test_samples"] == 6
     # Six samples, three of each process: all others are no multiple of a sixth.
-    assert all(abs(6 * run["top1"] - round(6 * run["top1"])) < 1e-6 for run in stored["runs"])
+    right = [6 * run["metrics"]["top1"] for run in stored["runs"]]
+    assert all(abs(samples - round(samples)) < 1e-6 for samples in right)
 
 
 def test_an_interrupted_command_ends_with_one_line_and_exit_code_130(capsys, monkeypatch):

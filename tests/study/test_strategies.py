@@ -7,7 +7,7 @@ import pytest
 
 import sublabel as sl
 from sublabel.errors import ConfigError
-from sublabel.study import StudyOptions, TrainOptions
+from sublabel.study import StudyOptions, TrainOptions, slug
 from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.tables import read_relabeled
 from sublabel.training import FactorisedHead, load_model
@@ -54,7 +54,7 @@ def test_every_strategy_beyond_the_paper_is_a_row(beyond_the_paper):
     by_row = {run.row: run for run in comparison.runs}
     assert set(by_row) == {"none (scratch)", *NEW}
     for name in NEW:
-        folder = out / "seed0" / name.replace(" ", "_").replace("-", "_")
+        folder = out / "seed0" / slug(name)
         table = read_relabeled(folder / "relabeled.parquet")
         loaded, card = load_model(folder / "pretrained")
         assert by_row[name].classes == sum(table.space.heads) == loaded.num_classes == len(card.classes)
@@ -69,7 +69,7 @@ def test_every_strategy_beyond_the_paper_is_a_row(beyond_the_paper):
 
 def test_a_factorised_head_is_trained_where_it_is_smaller(beyond_the_paper):
     out, _ = beyond_the_paper
-    for name, factorised in {"weak_only": False, "two_heads": False, "top_k": True}.items():
+    for name, factorised in {"weak_only": False, "two_heads": False, "top-k": True}.items():
         loaded, card = load_model(out / "seed0" / name / "pretrained")
         assert isinstance(loaded.head, FactorisedHead) == factorised
         assert card.made_by["head"] == type(loaded.head).__name__
@@ -85,7 +85,7 @@ def test_sampled_softmax_is_used_where_a_strategy_makes_more_classes(manifest, t
     monkeypatch.setattr(Runner, "fit", spy)
     chosen = {"weak-only": sl.WeakOnly(), "top-k": sl.TopKSPL(), "two heads": sl.TwoHead()}
     study(manifest, tmp_path, strategies=chosen, sampled_classes=3).run()
-    assert [name for name, kind in asked.items() if kind == "SampledCrossEntropy"] == ["top_k/pretrained"]
+    assert [name for name, kind in asked.items() if kind == "SampledCrossEntropy"] == ["top-k/pretrained"]
     with pytest.raises(ValueError, match="sampled_classes and pretrain.label_smoothing exclude each other"):
         StudyOptions(**{**FAST, "pretrain": TrainOptions(label_smoothing=0.1)}, sampled_classes=3)
 

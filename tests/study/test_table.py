@@ -8,7 +8,7 @@ import pytest
 
 import sublabel as sl
 from sublabel.errors import ConfigError, LabelError, TableError
-from sublabel.study import StudyOptions, TrainOptions, default_strategies, plan_study
+from sublabel.study import StudyOptions, TrainOptions, default_strategies, plan_study, slug
 from sublabel.study.runner import Runner
 from sublabel.tables import read_relabeled
 from sublabel.training import FinetuneModule, load_model
@@ -17,18 +17,19 @@ from tests.study.conftest import FAST, ONE_ROW, study, with_sources
 
 def test_the_table_has_every_row_in_the_papers_order(finished):
     _, comparison = finished
-    assert [row.pretraining for row in comparison.rows()] == [
+    assert comparison.names() == [
         "none (scratch)", "weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control",
     ]  # fmt: skip
-    assert all(0 <= run.top1 <= run.top5 <= 1 for run in comparison.runs)
-    assert comparison.runs[0].top1 > 0.5
+    assert comparison.runs[0].strategy is None
+    assert all(0 <= run.metrics["top1"] <= run.metrics["top5"] <= 1 for run in comparison.runs)
+    assert comparison.runs[0].primary > 0.5
 
 
 def test_counts_in_the_table_are_those_of_the_label_spaces(finished):
     out, comparison = finished
     by_row = {run.row: run for run in comparison.runs}
     for name in default_strategies():
-        folder = out / "seed0" / name.lower().replace(" ", "_").replace("-", "_")
+        folder = out / "seed0" / slug(name)
         table = read_relabeled(folder / "relabeled.parquet")
         assert by_row[name].classes == table.space.num_classes
         assert by_row[name].samples == (table.labels >= 0).sum()
@@ -42,9 +43,9 @@ def test_counts_in_the_table_are_those_of_the_label_spaces(finished):
 def test_the_written_table_says_the_same(finished):
     out, comparison = finished
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    assert [run["top1"] for run in stored["runs"]] == [run.top1 for run in comparison.runs]
+    assert [run["metrics"] for run in stored["runs"]] == [run.metrics for run in comparison.runs]
     text = (out / "comparison.md").read_text(encoding="utf-8")
-    assert all(f"| {row.pretraining} |" in text for row in comparison.rows())
+    assert all(f"| {name} |" in text for name in comparison.names())
     assert "one seed says nothing about the spread" in text
 
 
@@ -123,7 +124,7 @@ def test_the_curve_trains_on_more_and_more_of_the_same_samples(manifest, tmp_pat
     table = pq.read_table(source).to_pylist()
     page = {row["sample_id"]: row["source_id"] for row in table}
     assert len({page[sample_id] for sample_id in kept[0]}) == len(kept[0])
-    headings, pools, *rows = comparison.curve()
+    headings, (pools, *rows) = comparison.curve()
     assert headings == ("clips per video", "1", "2", "all")
     assert pools == ("weak samples", "40", "80", "120")
     assert [row[0] for row in rows] == ["weak-only", "SPL-B"]

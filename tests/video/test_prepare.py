@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.tables import open_manifest
 from sublabel_video.clips import ClipOptions

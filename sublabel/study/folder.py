@@ -1,9 +1,11 @@
-"""What a study left on disk, opened without torch: its options, label pairs, manifest and media."""
+"""A study's folder: how its parts are named, and reading what was left there, without torch."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sublabel.domain import Domain, load_domain
 from sublabel.errors import ArtifactError, ConfigError
+from sublabel.evaluation import Comparison
 from sublabel.labels import Vocabulary
+from sublabel.study.strategies import default_strategies
 from sublabel.tables import Manifest, iter_pairs, open_manifest, read_predictions_metadata
 
 if TYPE_CHECKING:
@@ -26,8 +30,70 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 STUDY_FILE = "study.json"
+COMPARISON_FILE = "comparison.json"
 # What the recipes call it; studies of version 0.1.0 do not say where it is.
 MANIFEST_NAMES = ("clips.parquet", "manifest.parquet")
+
+DIGEST_LETTERS = 12
+LONGEST_NAME = 60
+"""Letters of a row's name that its folder keeps; file systems take 255 bytes."""
+# Such a name is its own folder, with underscores, which it cannot have, for its spaces.
+PLAIN_NAME = re.compile(r"[a-z0-9]+(?:[ -][a-z0-9]+)*")
+# Beside the rows' folders lie the study's own; Windows keeps devices under some names.
+TAKEN_NAMES = re.compile(r"teacher|predictions|clips\d+|con|prn|aux|nul|com\d|lpt\d")
+
+
+def slug(name: str) -> str:
+    """The name of a row's folder: safe on every file system, and another one for every other row.
+
+    The paper's rows and plain names (small letters, digits, single spaces and hyphens) stay as they read; any
+    other name is followed by a digest of it.
+
+    Args:
+        name: The row's; any text.
+
+    Example:
+        >>> slug("raw SPL"), slug("two heads"), slug("top-k")
+        ('raw_spl', 'two_heads', 'top-k')
+        >>> slug("../Raw SPL")
+        'raw_spl.a50b54fa5ae0'
+    """
+    if name in PAPER_FOLDERS:
+        return PAPER_FOLDERS[name]
+    plain = name.replace(" ", "_")
+    is_free = plain not in PAPER_FOLDERS.values() and not TAKEN_NAMES.fullmatch(plain)
+    if is_free and len(name) <= LONGEST_NAME and PLAIN_NAME.fullmatch(name):
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LETTERS]
+    return f"{_readable(name) or 'row'}.{digest}"
+
+
+def _readable(name: str) -> str:
+    return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")[:LONGEST_NAME]
+
+
+PAPER_FOLDERS = {name: _readable(name) for name in default_strategies()}
+
+
+def seed_folder(study: Path, seed: int, clips_per_video: int | None = None) -> Path:
+    """Where the artefacts of a seed lie, or those of a point of its curve.
+
+    Args:
+        study: The folder of the study.
+        seed: From 0 on.
+        clips_per_video: The point of the curve; None for the table, which uses all clips.
+    """
+    seeded = study / f"seed{seed}"
+    return seeded if clips_per_video is None else seeded / f"clips{clips_per_video}"
+
+
+def holds_study(out: str | Path) -> bool:
+    """Whether a study was begun in a folder, so that something may have been trained there.
+
+    Args:
+        out: Any folder, also one that does not exist.
+    """
+    return (Path(out) / STUDY_FILE).exists()
 
 
 class RecordedOptions(BaseModel):
@@ -48,7 +114,7 @@ class RecordedOptions(BaseModel):
 
 
 class StudyRecord(BaseModel):
-    """What `study.json` holds."""
+    """The content of `study.json`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -60,20 +126,24 @@ class StudyRecord(BaseModel):
 
 
 class WeakSamples(NamedTuple):
-    """The pairs that a teacher's pass left."""
+    """The label pairs that a teacher's pass left, N samples."""
 
     sample_ids: np.ndarray
     """str (N,)."""
     weak: np.ndarray
     """int64 (N,), -1 where there is none."""
     teacher: np.ndarray
-    """int64 (N,), likewise."""
+    """int64 (N,), -1 where there is none."""
     weak_vocabulary: Vocabulary
     teacher_vocabulary: Vocabulary
 
     @classmethod
     def read(cls, predictions: Path) -> WeakSamples:
-        """Read predictions: a file, or a folder of shards."""
+        """Read predictions, all label pairs in memory.
+
+        Args:
+            predictions: A file, or a folder of shards.
+        """
         metadata = read_predictions_metadata(predictions)
         pairs = list(iter_pairs(predictions))
         ids = [np.array(chunk.sample_ids.to_pylist(), dtype=object) for chunk in pairs]
@@ -100,7 +170,10 @@ class StudyFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> StudyFolder:
-        """Read `study.json`.
+        """Open the folder of a study by its `study.json`.
+
+        Args:
+            path: The folder.
 
         Raises:
             ArtifactError: There is none, or it is damaged.
@@ -110,12 +183,39 @@ class StudyFolder:
             raise ArtifactError(f"{path} holds no {STUDY_FILE}: give the folder of a study")
         return cls(path, read_artifact(path / STUDY_FILE, StudyRecord.model_validate))
 
+    def seed(self, seed: int, clips_per_video: int | None = None) -> Path:
+        """Where the artefacts of a seed lie, or those of a point of its curve.
+
+        Args:
+            seed: From 0 on.
+            clips_per_video: The point of the curve; None for the table.
+        """
+        return seed_folder(self.path, seed, clips_per_video)
+
+    def comparison(self) -> Comparison | None:
+        """The result table; None where the study has not ended.
+
+        Raises:
+            ArtifactError: It is damaged.
+        """
+        path = self.path / COMPARISON_FILE
+        return read_artifact(path, Comparison.from_dict) if path.exists() else None
+
     def domain(self, name: str) -> Domain:
-        """The domain with the study's options."""
+        """The domain with the study's options.
+
+        Args:
+            name: Under which the domain is installed.
+        """
         return load_domain(name, self.record.same.get("domain", {}))
 
     def reader(self, split: str, domain: Domain) -> ReadMany:
-        """How to read the media of a split: decoded once by the study, or by the domain."""
+        """How to read the media of a split: decoded once by the study, or by the domain.
+
+        Args:
+            split: One of the manifest's, such as `weak`.
+            domain: Reads what was not decoded.
+        """
         from sublabel.media import DecodedMedia
 
         decoded = self.path / "media" / split
@@ -123,6 +223,9 @@ class StudyFolder:
 
     def predictions(self, model: str) -> Path:
         """The label pairs that a model's classes come from: a file, or a folder of shards.
+
+        Args:
+            model: The model's folder within the study, such as `seed0/raw_spl/pretrained`.
 
         Raises:
             ArtifactError: There are no predictions beside or above it.
@@ -137,6 +240,9 @@ class StudyFolder:
 
     def manifest(self, path: str | Path | None = None) -> Manifest:
         """The study's manifest, or the one given.
+
+        Args:
+            path: Where it is now; default: where the study says that it was.
 
         Raises:
             ConfigError: The study does not say where it is, or it is not there.
@@ -155,8 +261,12 @@ class StudyFolder:
 def check_manifest(manifest: Manifest, predictions: Path) -> None:
     """Refuse the manifest of another study, as far as the first predictions tell.
 
+    Args:
+        manifest: The one to look at.
+        predictions: A file or a folder of shards of the study.
+
     Raises:
-        ConfigError: It lacks their samples, or has other weak labels for them.
+        ConfigError: The manifest lacks their samples, or has other weak labels for them.
     """
     names = read_predictions_metadata(predictions).weak_vocabulary
     for pairs in islice(iter_pairs(predictions), 1):
@@ -177,15 +287,15 @@ def find_rows(
     """The rows of some samples, in one pass over the manifest.
 
     Args:
-        manifest: Of the study.
-        sample_ids: Of its samples.
-        columns: Default: all.
+        manifest: The study's.
+        sample_ids: Which samples.
+        columns: Which columns; default: all.
 
     Returns:
         `sample_id` → row.
 
     Raises:
-        ConfigError: It has no such samples.
+        ConfigError: The manifest lacks some of them.
     """
     wanted = set(sample_ids)
     ids = pa.array(sorted(wanted), pa.string())
