@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from sublabel.domain import Domain, Preprocessing
 from sublabel.errors import ConfigError, MediaError
-from sublabel_video.animation import save_animation
 from sublabel_video.backbones import create_backbone
 from sublabel_video.clips import ClipOptions
-from sublabel_video.reading import check_clip, read_clips
+from sublabel_video.decoding import check_clip, read_clips
+from sublabel_video.encoding import save_animation
 from sublabel_video.transforms import (
     AUGMENTATIONS,
     Transform,
@@ -123,7 +123,7 @@ class VideoDomain(Domain):
         return frames
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Look at a video's packets and a sample's first frame: `sublabel_video.reading.check_clip`."""
+        """Look at a video's packets and a sample's first frame: `sublabel_video.decoding.check_clip`."""
         uri = row.get("uri")
         if uri is None:
             raise MediaError(NO_URI)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sublabel.errors import ConfigError
-from sublabel_image.pages import co_occurrence, page_queries, page_sources
+from sublabel_image.demo import co_occurrence, page_queries, page_sources
 
 
 def test_a_crop_shows_what_its_page_says():

@@ -9,9 +9,8 @@ import pytest
 
 from sublabel.errors import ConfigError
 from sublabel.tables import open_manifest
-from sublabel_image.pages import co_occurrence
-from sublabel_video.collage import CollageOptions, make_collages
-from sublabel_video.synthetic import load_truth
+from sublabel_image.demo import co_occurrence
+from sublabel_video.demo import CollageOptions, load_truth, make_collages
 from tests.video.test_clips import rows_of
 
 CLASSES = {"ace": (220, 30, 30), "lob": (30, 220, 30), "slice": (30, 30, 220)}

@@ -14,8 +14,7 @@ from scipy.stats import chi2
 
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.tables import iter_batches, open_manifest
-from sublabel_video._drawing import CYCLES, MOTIONS, draw_scene
-from sublabel_video.synthetic import (
+from sublabel_video.demo import (
     ACTIONS,
     Segment,
     SyntheticOptions,
@@ -25,6 +24,7 @@ from sublabel_video.synthetic import (
     load_truth,
     make_videos,
 )
+from sublabel_video.demo.drawing import CYCLES, MOTIONS, draw_scene
 
 SMALL = SyntheticOptions(
     actions=ACTIONS[:4], videos=8, seconds=9.0, target_train=1, target_test=2, size=32, label_noise=0.25

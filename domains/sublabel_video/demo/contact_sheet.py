@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sublabel._files import write_atomically
 from sublabel.errors import ConfigError, MediaError
-from sublabel_video._truth import Truth, load_truth
+from sublabel_video.demo.truth import Truth, load_truth
 
 TEXT_HEIGHT = 15
 GAP = 2

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from sublabel.errors import ConfigError, TableError
+from sublabel.extras import needs_extra
 from sublabel.labels import Vocabulary
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, iter_batches
 from sublabel.tables.io import parquet_schema
-from sublabel_image.pages import image_bytes
+from sublabel_image.demo.pages import image_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def load_digits(*, test: int = 500, seed: int = 0) -> LabelledImages:
         test: How many of them to test on.
         seed: Of the split.
     """
-    from sklearn import datasets
+    with needs_extra("the digits", "sublabel[image]"):
+        from sklearn import datasets
 
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = [image_bytes(image) for image in (pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)]

@@ -20,8 +20,8 @@ from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
 from sublabel_image import ImageDomain
 from sublabel_image import create_backbone as create_image_backbone
-from sublabel_video.inflation import inflate
-from sublabel_video.resnet3d import VideoBackbone, small_resnet3d_blocks
+from sublabel_video.backbones.inflation import inflate
+from sublabel_video.backbones.resnet3d import VideoBackbone, small_resnet3d_blocks
 
 __all__ = ["BACKBONES", "TSN_PREFIX", "TemporalSegmentNetwork", "create_backbone"]
 

@@ -19,12 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from sublabel._files import write_atomically
 from sublabel.errors import ConfigError, MediaError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
-from sublabel_image.pages import co_occurrence
+from sublabel_image.demo import co_occurrence
 from sublabel_video._claim import claim_folder
-from sublabel_video._drawing import encode_video
-from sublabel_video._truth import Segment, Truth, write_truth
 from sublabel_video.clips import ClipOptions
-from sublabel_video.reading import read_clips
+from sublabel_video.decoding import read_clips
+from sublabel_video.demo.drawing import encode_video
+from sublabel_video.demo.truth import Segment, Truth, write_truth
 
 _log = logging.getLogger(__name__)
 
