@@ -41,5 +41,5 @@ def test_bad_probabilities_are_refused(options):
 
 @pytest.mark.parametrize("partners", [(0.5,), (0.5, 0.25, 0.25)])
 def test_bad_partners_are_refused(partners):
-    with pytest.raises(ConfigError, match="summing to 1"):
+    with pytest.raises(ConfigError, match="partners that sum to 1"):
         co_occurrence(3, partners=partners)

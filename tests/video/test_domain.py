@@ -140,7 +140,7 @@ def test_views_are_spread_over_time_and_along_the_longer_side():
 
 def test_a_clip_that_is_too_short_is_refused():
     made = domain()
-    with pytest.raises(ConfigError, match="has 3 frames; a clip of 4 cannot be cut"):
+    with pytest.raises(ConfigError, match="has 3 frames; expected at least the 4 of a clip"):
         made.evaluation_transform(preprocessing(made))(moving_ramp(frames=3))
     with pytest.raises(ConfigError, match="short_side is 8 and image_size 16"):
         domain(short_side=8)

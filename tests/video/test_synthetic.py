@@ -307,10 +307,13 @@ def test_a_clip_shows_what_most_of_its_time_shows():
         ({"speeds": (0.5, 0.4)}, "the lower one first"),
         ({"size": 49}, "multiple of 2"),
         ({"videos": 0}, "greater than 0"),
-        ({"actions": ACTIONS[:2]}, "need fewer of them"),
+        ({"actions": ACTIONS[:2]}, "expected 3 classes or more"),
         ({"actions": ACTIONS[:2], "co_occurrence": ((0, 1),)}, "expected 2 of 2"),
         ({"actions": ACTIONS[:2], "co_occurrence": ((0, 1), (0.5, 0.4))}, "a sum other than 1"),
-        ({"actions": ACTIONS[:1], "co_occurring": 0, "label_noise": 0.5}, "there is one action"),
+        (
+            {"actions": ACTIONS[:1], "co_occurring": 0, "label_noise": 0.5},
+            "with the one action 'slide left'; expected a second action",
+        ),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )

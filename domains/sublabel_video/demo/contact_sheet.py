@@ -28,13 +28,14 @@ def contact_sheet(
 ) -> None:
     """Draw a PNG for people to look at: a row for each video, its segments side by side under their names.
 
-    What is the query's is green, what is another action's is red, and background is grey.
+    The name of a segment is green where it shows the query, red where it shows another action, and grey for
+    background.
 
     Args:
         videos: Generated videos, with their truth beside them.
         path: The PNG to write.
-        frames: Of each segment, at most, from its start.
-        step_seconds: Time from one to the next.
+        frames: Frames of each segment, at most, from its start.
+        step_seconds: Seconds from one frame to the next.
         frame_size: Height and width of a frame on the sheet, in pixels.
 
     Raises:
@@ -43,7 +44,7 @@ def contact_sheet(
         TableError: A video's truth is missing or damaged.
     """
     if not videos:
-        raise ConfigError("a contact sheet needs at least one video, got none")
+        raise ConfigError("got no video; expected at least one for a contact sheet")
     rows = []
     for video in map(Path, videos):
         truth = load_truth(video)
