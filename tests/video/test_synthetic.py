@@ -293,7 +293,7 @@ def test_a_clip_shows_what_most_of_its_time_shows():
         actions = [truth.segments[index].action for index in np.searchsorted([1, 1.5, 2.5], times, "right")]
         assert action_at(truth, start, end) == max(("a", "b", None), key=actions.count)
     assert action_at(truth, 0.5, 1.5) == "a"
-    with pytest.raises(ConfigError, match="no part of a video of 4 s"):
+    with pytest.raises(ConfigError, match="expected a part of the video, which has 4 s"):
         action_at(truth, 4, 5)
 
 

@@ -39,8 +39,8 @@ def co_occurrence(num_classes: int, *, partners: Sequence[float] = (0.6, 0.4)) -
     """
     if len(partners) >= num_classes or not np.isclose(sum(partners), 1):
         raise ConfigError(
-            f"got {num_classes} classes with partners {tuple(partners)}; expected {len(partners) + 1} classes or "
-            "more, and partners that sum to 1"
+            f"got {num_classes} classes with partners {tuple(partners)}; expected {len(partners) + 1} "
+            "classes or more, and partners that sum to 1"
         )
     matrix = np.zeros((num_classes, num_classes))
     for step, weight in enumerate(partners, start=1):

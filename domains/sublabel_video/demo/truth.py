@@ -64,7 +64,7 @@ def action_at(truth: Truth, start: float, end: float) -> str | None:
     if not shown:
         raise ConfigError(
             f"got a clip from {start} s to {end} s; expected a part of the video, which has "
-            f"{truth.segments[-1].end} s"
+            f"{truth.segments[-1].end:g} s"
         )
     return max(shown, key=shown.__getitem__)
 
