@@ -215,7 +215,7 @@ class _Read:
 def _read_packets(
     container: InputContainer, stream: VideoStream, origin: int | None, last: int | None
 ) -> _Read:
-    """Read on until no later packet can be shown at `last` ticks after the origin, or before."""
+    """Read on until no later packet can be shown at or before `last` ticks after the origin."""
     read = _Read()
     try:
         for packet in whole_packets(container, stream):

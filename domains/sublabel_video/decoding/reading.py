@@ -217,7 +217,7 @@ def _strip_ticks(
 
 
 def _ticks(span: Span, clip: ClipOptions, timeline: Timeline, max_frames: int) -> list[int]:
-    """When the frames of a strip are on display: at most one more than may be, also of an unknown end."""
+    """The ticks of a span's frames, up to `max_frames` + 1: so many also where no end is known."""
     start, end = span
     if span_failure(start, end) is not None:
         return []
