@@ -38,8 +38,14 @@ from sublabel.study import (
 )
 from sublabel.tables import write_folder_manifest
 from sublabel_image import ImageDomain
-from sublabel_image.datasets import load_cifar10, load_digits, write_manifest
-from sublabel_image.pages import co_occurrence, page_queries, page_sources
+from sublabel_image.demo import (
+    co_occurrence,
+    load_cifar10,
+    load_digits,
+    page_queries,
+    page_sources,
+    write_manifest,
+)
 
 Preset = Literal["digits", "cifar10n", "cifar10_pages", "manifest", "folder"]
 

@@ -45,9 +45,8 @@ from sublabel.study import (
 from sublabel.tables import open_manifest, write_folder_manifest
 from sublabel_video import ClipOptions, ClipSampling, VideoDomain, ViewOptions, cut_clips
 from sublabel_video.cli import read_names
-from sublabel_video.collage import CollageOptions, make_collages
 from sublabel_video.cutting import CutSummary
-from sublabel_video.synthetic import SyntheticOptions, make_videos
+from sublabel_video.demo import CollageOptions, SyntheticOptions, make_collages, make_videos
 
 Preset = Literal["demo", "tennis", "tennis_3d", "k200"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 from sublabel.errors import ConfigError, MediaError
+from sublabel.extras import needs_extra, requirement_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,12 +203,13 @@ def load_domain(name: str, options: Mapping[str, Any] | None = None) -> Domain:
         options: What its `options` returned, to build the same again; None takes its defaults.
 
     Raises:
-        ConfigError: No installed package offers that domain.
+        ConfigError: No installed package offers that domain, or a library that it needs is not installed.
     """
     for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        found: type[Domain] = entry.load()
+        with needs_extra(f"the domain {name!r}", requirement_of(entry)):
+            found: type[Domain] = entry.load()
         return found() if options is None else found.from_options(options)
     raise ConfigError(
         f"no domain is called {name!r}: installed are {', '.join(domain_names()) or 'none'}; "
-        f"install the extra that brings it, such as `pip install sublabel[{name}]`"
+        "install the package that brings it"
     )

@@ -17,9 +17,8 @@ import pyarrow as pa
 
 from sublabel.errors import MediaError, TableError
 from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter, read_metadata
-from sublabel_video._media import absolute_uri
 from sublabel_video.clips import Clip, ClipOptions, ClipSampling, sample_clips
-from sublabel_video.reading import probe, span_failure
+from sublabel_video.decoding import absolute_uri, probe, span_failure
 
 # Videos whose headers are read at the same time.
 BATCH_ROWS = 1024

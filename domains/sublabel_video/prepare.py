@@ -25,16 +25,16 @@ from sublabel.files import local_path, remove_all_abandoned, write_atomically
 from sublabel._jobs import job_map
 from sublabel.errors import ConfigError, MediaError
 from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter
-from sublabel_video._media import (
+from sublabel_video.decoding import (
     DAMAGED,
     RESIZED,
     RGBConverter,
     absolute_uri,
-    add_h264_stream,
     open_video,
     shown_frames,
     time_base,
 )
+from sublabel_video.encoding import add_h264_stream
 
 MANIFEST_NAME = "manifest.parquet"
 # Changes with whatever changes the bytes of a prepared file beside the options.

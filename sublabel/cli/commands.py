@@ -18,7 +18,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from sublabel.cli.rendering import console, show_inspection, show_space, space_findings
-from sublabel.errors import ConfigError, SublabelError
+from sublabel.cli.running import run_command
+from sublabel.errors import ConfigError
 from sublabel.explain.command import add_arguments as _explain_arguments
 from sublabel.explain.command import explain
 from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
@@ -112,23 +113,16 @@ def parser() -> ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends with one message and exit code 2, Ctrl-C with one and 130."""
-    commands = parser()
+    """Run a command and return its exit code, as `run_command` gives it."""
     given = _join_nested(sys.argv[1:] if arguments is None else arguments)
-    # Without the path of an alignment that a file holds.
-    options = commands.parse_args(given).clone(with_meta=False)
-    command = {function.__name__: function for function in (relabel, inspect, strategies, report, explain)}[
-        options.command
-    ]
-    try:
-        command(options[options.command])
-    except (SublabelError, OSError) as error:
-        console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console(stderr=True).print(f"sublabel {options.command}: interrupted", soft_wrap=True)
-        return 130
-    return 0
+
+    def command() -> None:
+        # Without the path of an alignment that a file holds.
+        options = parser().parse_args(given).clone(with_meta=False)
+        functions = (relabel, inspect, strategies, report, explain)
+        {function.__name__: function for function in functions}[options.command](options[options.command])
+
+    return run_command("sublabel", given, command)
 
 
 def _refuse_space(options: Namespace) -> None:

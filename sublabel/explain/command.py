@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sublabel.errors import ConfigError
-from sublabel.explain.listing import LISTING, PICTURES
+from sublabel.explain.listing import PICTURES
+from sublabel.extras import needs_extra
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -21,6 +23,10 @@ def explain(options: Namespace) -> None:
 
     from sublabel.explain import ExplainQuery, explain_study
 
+    with needs_extra("Grad-CAM", "sublabel[explain]"):
+        # Before any media are read.
+        for library in ("captum.attr", "PIL"):
+            import_module(library)
     given = {name: options[name] for name in ExplainQuery.model_fields}
     try:
         query = ExplainQuery.model_validate({**given, "cell": given["cell"] and tuple(given["cell"])})

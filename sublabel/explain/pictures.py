@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.explain.colours import overlay
+from sublabel.extras import needs_extra
 
 LEAST_SIDE = 160
 """Pixels of the shorter side of a shown picture; smaller ones are enlarged."""
@@ -113,10 +114,8 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
     Raises:
         ConfigError: Pillow is not installed.
     """
-    try:
+    with needs_extra("a picture", "sublabel[explain]"):
         from PIL import Image
-    except ImportError as error:
-        raise ConfigError(f"pictures need Pillow ({error}): `pip install sublabel[explain]`") from error
     with write_atomically(path) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 

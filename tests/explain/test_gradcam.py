@@ -17,7 +17,7 @@ from sublabel.training import Classifier
 from sublabel_image import ImageDomain, create_backbone
 from sublabel_video import ClipOptions, VideoDomain
 from sublabel_video import create_backbone as create_video_backbone
-from sublabel_video.resnet3d import VideoBackbone
+from sublabel_video.backbones import VideoBackbone
 
 SIZE = 48
 HALF = SIZE // 2

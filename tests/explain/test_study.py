@@ -20,9 +20,9 @@ from sublabel.study.folder import StudyFolder, WeakSamples
 from sublabel.tables import iter_pairs, open_manifest, read_relabeled
 from sublabel.training import load_model
 from sublabel_image import ImageDomain
-from sublabel_image.pages import co_occurrence, image_bytes, page_queries
+from sublabel_image.demo import co_occurrence, image_bytes, page_queries
 from sublabel_video import ClipOptions, ClipSampling, VideoDomain, cut_clips
-from sublabel_video.synthetic import SyntheticOptions, make_videos
+from sublabel_video.demo import SyntheticOptions, make_videos
 
 NAMES = ["rows", "columns", "<b>plain & \u05d0\u05d1\u05d2"]
 SPL, WEAK, FINE = "seed0/raw_spl/pretrained", "seed0/weak_only/pretrained", "seed0/raw_spl/finetuned"

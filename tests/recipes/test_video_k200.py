@@ -14,7 +14,7 @@ from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.study import parse_preset
 from sublabel.tables import read_relabeled
 from sublabel_video.cli import main as video_command
-from sublabel_video.synthetic import action_at, load_truth
+from sublabel_video.demo import action_at, load_truth
 
 ROWS = ["weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control"]
 TINY_VIDEOS = [
@@ -225,4 +225,4 @@ def test_an_interrupted_command_ends_with_one_line_and_exit_code_130(capsys, mon
 
     monkeypatch.setattr("sublabel_video.cli.auto_cli", interrupt)
     assert video_command(["sheet"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "sublabel-video sheet: interrupted\n"

@@ -11,7 +11,7 @@ import torch
 import sublabel as sl
 from sublabel.study import Study, StudyOptions, TrainOptions
 from sublabel_image import ImageDomain
-from sublabel_image.pages import co_occurrence, image_bytes, page_queries
+from sublabel_image.demo import co_occurrence, image_bytes, page_queries
 
 FAST = {
     "backbone": "small_resnet7",

@@ -15,7 +15,7 @@ from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
 from sublabel_video import cutting
 from sublabel_video.clips import ClipOptions, ClipSampling, sample_clips
 from sublabel_video.cutting import cut_clips
-from sublabel_video.reading import probe, read_clips
+from sublabel_video.decoding import probe, read_clips
 from tests.video.broken import REASONS, make_broken, write_video
 
 CLIP = ClipOptions(frames=8, stride=8)

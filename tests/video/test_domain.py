@@ -23,8 +23,9 @@ from sublabel_video import (
     ViewOptions,
     create_backbone,
     cut_clips,
-    reading,
+    decoding,
 )
+from sublabel_video.decoding import fetching
 from tests.video.broken import REASONS, make_broken, make_videos, write_video
 
 CLIP = ClipOptions(frames=4, stride=8, fps=30)
@@ -139,7 +140,7 @@ def test_views_are_spread_over_time_and_along_the_longer_side():
 
 def test_a_clip_that_is_too_short_is_refused():
     made = domain()
-    with pytest.raises(ConfigError, match="has 3 frames; a clip of 4 cannot be cut"):
+    with pytest.raises(ConfigError, match="has 3 frames; expected at least the 4 of a clip"):
         made.evaluation_transform(preprocessing(made))(moving_ramp(frames=3))
     with pytest.raises(ConfigError, match="short_side is 8 and image_size 16"):
         domain(short_side=8)
@@ -164,7 +165,7 @@ def test_rows_of_one_video_are_read_in_one_pass(tmp_path, monkeypatch):
     made = domain()
     alone = [made.read(row) for row in rows[:-1]]
     opened = []
-    read_clips = reading.read_clips
+    read_clips = decoding.read_clips
     monkeypatch.setattr(
         "sublabel_video.domain.read_clips",
         lambda uri, *arguments, **options: opened.append(uri) or read_clips(uri, *arguments, **options),
@@ -269,7 +270,7 @@ def test_checking_a_video_decodes_little_of_it(tmp_path, monkeypatch):
     uri = write_video(tmp_path / "v.mp4", range(300), options={"g": "30", "bf": "0"})
     converted = []
     monkeypatch.setattr(
-        reading, "_pixels", lambda frame, convert: converted.append(frame.pts) or convert(frame)
+        fetching, "_pixels", lambda frame, convert: converted.append(frame.pts) or convert(frame)
     )
     domain().check({"uri": uri, "start": 2.0, "end": 9.0})
     assert len(converted) == 1

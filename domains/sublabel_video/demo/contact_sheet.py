@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torchvision.transforms.v2.functional import to_pil_image
 
 from sublabel.files import write_atomically
-from sublabel.errors import ConfigError, MediaError
-from sublabel_video._truth import Truth, load_truth
+from sublabel.errors import ConfigError
+from sublabel_video.decoding import read_frames
+from sublabel_video.demo.truth import Truth, load_truth
 
 TEXT_HEIGHT = 15
 GAP = 2
@@ -28,13 +30,14 @@ def contact_sheet(
 ) -> None:
     """Draw a PNG for people to look at: a row for each video, its segments side by side under their names.
 
-    What is the query's is green, what is another action's is red, and background is grey.
+    The name of a segment is green where it shows the query, red where it shows another action, and grey for
+    background.
 
     Args:
         videos: Generated videos, with their truth beside them.
         path: The PNG to write.
-        frames: Of each segment, at most, from its start.
-        step_seconds: Time from one to the next.
+        frames: Frames of each segment, at most, from its start.
+        step_seconds: Seconds from one frame to the next.
         frame_size: Height and width of a frame on the sheet, in pixels.
 
     Raises:
@@ -43,7 +46,7 @@ def contact_sheet(
         TableError: A video's truth is missing or damaged.
     """
     if not videos:
-        raise ConfigError("a contact sheet needs at least one video, got none")
+        raise ConfigError("got no video; expected at least one for a contact sheet")
     rows = []
     for video in map(Path, videos):
         truth = load_truth(video)
@@ -60,21 +63,12 @@ def contact_sheet(
 
 def _pictures(video: Path, truth: Truth, frames: int, step_seconds: float) -> list[list[Image.Image]]:
     """The frames to show of each segment."""
-    try:
-        with av.open(video) as container:
-            decoded = [
-                (float(frame.time or 0), frame.to_ndarray(format="rgb24"))
-                for frame in container.decode(video=0)
-            ]
-    except av.FFmpegError as error:
-        raise MediaError(f"unreadable: {error.strerror}") from error
-    times = np.array([time for time, _ in decoded])
-    groups = []
-    for segment in truth.segments:
-        wanted = segment.start + step_seconds * np.arange(frames)
-        nearest = [int(np.abs(times - time).argmin()) for time in wanted if time < segment.end - 1e-6]
-        groups.append([Image.fromarray(decoded[index][1]) for index in nearest])
-    return groups
+    times = [
+        [time for time in part.start + step_seconds * np.arange(frames) if time < part.end - 1e-6]
+        for part in truth.segments
+    ]
+    shown = iter(read_frames(str(video), [Fraction(time) for group in times for time in group]))
+    return [[to_pil_image(next(shown)) for _ in group] for group in times]
 
 
 def _row(title: str, truth: Truth, groups: list[list[Image.Image]], frame_size: int) -> Image.Image:

@@ -20,8 +20,8 @@ from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
 from sublabel_image import ImageDomain
 from sublabel_image import create_backbone as create_image_backbone
-from sublabel_video.inflation import inflate
-from sublabel_video.resnet3d import VideoBackbone, small_resnet3d_blocks
+from sublabel_video.backbones.inflation import inflate
+from sublabel_video.backbones.resnet3d import VideoBackbone, small_resnet3d_blocks
 
 __all__ = ["BACKBONES", "TSN_PREFIX", "TemporalSegmentNetwork", "create_backbone"]
 
@@ -41,8 +41,8 @@ def create_backbone(
         pretrained: Start from ImageNet weights (downloads them on first use): timm's own for `tsn:`, timm's
             ResNet inflated for the `slow` networks of full width.
         weights: Local weights instead: a folder that `sublabel.training.save_model` wrote, a safetensors file
-            of the same backbone (pytorchvideo's names; its classifier is dropped), or one of the 2D network:
-            of timm's ResNet to inflate, or of the image network of `tsn:`.
+            of the same backbone (pytorchvideo's names; its classifier is dropped), or a file of the 2D
+            network, which is timm's ResNet to inflate, or the image network of `tsn:`.
 
     Returns:
         A module from clips (B, 3, T, H, W) float of any size to (B, D) features, with `num_features` = D and
@@ -84,11 +84,12 @@ def create_backbone(
 class TemporalSegmentNetwork(nn.Module):
     """An image network on every frame of a clip, and the mean of the features over time.
 
-    The consensus of Temporal Segment Networks (Wang et al. 2016, https://arxiv.org/abs/1608.00859), taken
-    over features in place of class scores: blind to the order of frames, but open to every image network.
+    This is the consensus of Temporal Segment Networks (Wang et al. 2016, https://arxiv.org/abs/1608.00859),
+    over features in place of class scores. It is blind to the order of frames, but open to every image
+    network.
 
     Args:
-        image_backbone: Maps (N, 3, H, W) to (N, D) features and has `num_features` = D.
+        image_backbone: Maps images (N, 3, H, W) to features (N, D) and has `num_features` = D.
     """
 
     def __init__(self, image_backbone: nn.Module) -> None:
@@ -100,8 +101,8 @@ class TemporalSegmentNetwork(nn.Module):
         self.preprocessing = wanted.model_copy(update={"input_size": (channels, _TSN_FRAMES, height, width)})
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Features (B, num_features) of clips (B, 3, T, H, W)."""
-        # Of clips in channels_last_3d this is a view, its frames in channels_last.
+        """Compute features (B, num_features) of clips (B, 3, T, H, W)."""
+        # For clips in channels_last_3d this is a view, with its frames in channels_last.
         frames = clips.transpose(1, 2).flatten(0, 1)
         features: Tensor = self.image_backbone(frames)
         averaged: Tensor = features.unflatten(0, clips.shape[:1] + clips.shape[2:3]).mean(1)
@@ -116,7 +117,7 @@ class _Architecture:
     """Default frames, height and width."""
     frames_per_second: float | None = None
     image_network: str | None = None
-    """timm's network that can be inflated into it."""
+    """Name of timm's network that can be inflated into it."""
 
 
 def _slow(depth: int, stem_width: int = 64) -> Iterable[nn.Module]:
@@ -141,7 +142,7 @@ def _x3d(frames: int, size: int) -> Iterable[nn.Module]:
 
 _KINETICS_MEAN, _KINETICS_STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 
-# Clips as in pytorchvideo's model zoo, whose videos have 30 frames a second; those of the last two are ours.
+# Clips as in pytorchvideo's model zoo, whose videos have 30 frames a second; the last two are ours.
 _ARCHITECTURES: Mapping[str, _Architecture] = {
     "slow_r50": _Architecture(partial(_slow, 50), 2048, (8, 224, 224), 30 / 8, "resnet50"),
     "slow_r101": _Architecture(partial(_slow, 101), 2048, (8, 224, 224), 30 / 8, "resnet101"),
@@ -154,7 +155,7 @@ _ARCHITECTURES: Mapping[str, _Architecture] = {
 }
 
 BACKBONES = tuple(_ARCHITECTURES)
-"""Names of the 3D networks; `tsn:<timm name>` adds all of timm's."""
+"""Names of the 3D networks; `tsn:<timm name>` adds all image networks of timm."""
 
 
 def _hint(name: str) -> str:

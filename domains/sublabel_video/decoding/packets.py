@@ -1,4 +1,4 @@
-"""The packets of a video by their timestamps, and the decoding of no more of them than some frames need."""
+"""An index of a video's packets by their timestamps, which tells what to decode for some frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from sublabel.errors import MediaError
-from sublabel_video._media import (
+from sublabel_video.decoding.container import (
     HEADER_SLACK,
     NO_FRAMES,
     TRUNCATED,
@@ -49,45 +49,51 @@ class NoIndexError(Exception):
 
 @dataclass(frozen=True)
 class Timeline:
-    """Times of a video in ticks after its first displayed frame."""
+    """How a video's time runs, in ticks after its first displayed frame."""
 
     time_base: Fraction
-    """Seconds a tick."""
+    """Seconds that a tick lasts."""
     end: int | None = None
-    """When the last frame goes off; None while it is not known, and then it is after all that is asked."""
+    """Tick at which the last frame goes off; None while it is only known to be after all that is asked."""
     failure: str | None = None
-    """Why the frames end where they do, if they should not."""
+    """Why the frames end there, where the header promises more."""
 
     def ticks(self, begin: Fraction, step: Fraction, count: int) -> list[int]:
-        """The last ticks at or before the times begin, begin + step, … in seconds."""
+        """Find the last ticks at or before `count` times: begin, begin + step, … in seconds."""
         first, stride = (begin + TOLERANCE) / self.time_base, step / self.time_base
         scale = lcm(first.denominator, stride.denominator)
         first_scaled, stride_scaled = int(first * scale), int(stride * scale)
         return [(first_scaled + i * stride_scaled) // scale for i in range(count)]
 
     def shown(self, ticks: Iterable[int]) -> list[int]:
-        """Those ticks at which the video is still on."""
+        """Keep the ticks at which the video is still on."""
         return [tick for tick in ticks if self.end is None or tick < self.end]
 
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """Packets in decoding order; times are the file's own ticks."""
+    """The P packets of a stream in decoding order; times are the file's own ticks."""
 
     pts: np.ndarray
+    """int64 (P,), when the frame is displayed."""
     dts: np.ndarray
-    """Or UNKNOWN."""
+    """int64 (P,), when the packet is decoded, or UNKNOWN."""
     is_keyframe: np.ndarray
+    """bool (P,)."""
     is_shown: np.ndarray
-    """False where an edit list hides the frame."""
+    """bool (P,), False where an edit list hides the frame."""
     packets: list[Packet[VideoStream]] | None
-    """None where they are too big to be kept."""
+    """The packets themselves; None where they are too big to be kept."""
     timeline: Timeline
     origin: int
-    """When the first frame of the video is displayed."""
+    """Tick of the file at which the first frame of the video is displayed."""
 
     def at(self, ticks: Collection[int]) -> np.ndarray:
-        """The packets whose frames are on display at these ticks after the first one."""
+        """Find the packets whose frames are on display, int64 (len(ticks),).
+
+        Args:
+            ticks: After the first displayed frame.
+        """
         shown = np.flatnonzero(self.is_shown)
         shown = shown[np.argsort(self.pts[shown])]
         times = self.pts[shown] - self.origin
@@ -95,9 +101,12 @@ class PacketIndex:
         return shown[np.maximum(positions, 0)]
 
     def runs(self, needed: np.ndarray) -> list[tuple[int, int]]:
-        """Ranges of packets to decode for some frames, each from a keyframe, without those between them.
+        """Choose ranges [start, stop) of packets to decode for some frames, each from a keyframe on.
 
         A frame that is displayed before the keyframe that it follows needs the keyframe before that one.
+
+        Args:
+            needed: Positions of the frames' packets, sorted.
         """
         keyframes = np.flatnonzero(self.is_keyframe)
         runs: list[tuple[int, int]] = []
@@ -121,7 +130,7 @@ def index_packets(container: InputContainer, stream: VideoStream, until: Fractio
     Args:
         container: A file that was just opened.
         stream: Its video stream.
-        until: Stop behind this time (seconds after the first frame); None reads all.
+        until: Stop behind this time, in seconds after the first frame; None reads all packets.
 
     Raises:
         NoIndexError: Timestamps are missing or out of order, or are no times of display.
@@ -144,14 +153,14 @@ def index_packets(container: InputContainer, stream: VideoStream, until: Fractio
 def index_packets_from(
     container: InputContainer, stream: VideoStream, origin: int, first: int, last: int
 ) -> PacketIndex:
-    """Read the packets of a part of a stream, from a keyframe at or before it.
+    """Read the packets of a part of a stream without decoding them, from a keyframe at or before it.
 
     Args:
         container: A file of one of the formats `SEEKABLE`.
         stream: Its video stream.
-        origin: When its first frame is displayed, in the file's own ticks.
-        first: Of the wanted ticks after that.
-        last: Of them.
+        origin: When the video's first frame is displayed, in the file's own ticks.
+        first: First wanted tick after the origin.
+        last: Last wanted tick after the origin.
 
     Raises:
         NoIndexError: The file cannot be read from there, or timestamps are missing or out of order.
@@ -206,7 +215,7 @@ class _Read:
 def _read_packets(
     container: InputContainer, stream: VideoStream, origin: int | None, last: int | None
 ) -> _Read:
-    """Read on until no later packet can be shown at `last` ticks after the origin, or before."""
+    """Read on until no later packet can be shown at or before `last` ticks after the origin."""
     read = _Read()
     try:
         for packet in whole_packets(container, stream):
@@ -247,16 +256,16 @@ def decode(
     needed: np.ndarray,
     take: Callable[[int, VideoFrame], None],
 ) -> None:
-    """Decode the frames of some packets, bit for bit as a full pass would, and little else.
+    """Decode the frames of some packets, bit for bit as a full pass would, and few others.
 
-    Packets between the needed groups of pictures are left out; within a group the decoder stops after the
+    Packets between the needed groups of pictures are passed over; within a group the decoder stops after the
     last needed frame and drops non-reference frames that are not needed.
 
     Args:
-        container: Where the packets come from, once more if the index did not keep them.
+        container: The indexed file, which is read again where the index did not keep the packets.
         stream: Its video stream.
         index: Its packets.
-        needed: Positions in the index, sorted.
+        needed: Positions of packets in the index, sorted.
         take: Called with the timestamp and frame of each needed packet.
 
     Raises:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from sublabel.errors import ConfigError, TableError
+from sublabel.extras import needs_extra
 from sublabel.labels import Vocabulary
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, iter_batches
 from sublabel.tables.io import parquet_schema
-from sublabel_image.pages import image_bytes
+from sublabel_image.demo.pages import image_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -27,23 +28,29 @@ class LabelledImages:
 
     vocabulary: Vocabulary
     train: Sequence[bytes]
-    """Encoded images."""
+    """N encoded images, such as PNG files."""
     train_labels: np.ndarray
-    """int64 (N,), the true class of each training image."""
+    """True class of each training image, int64 (N,)."""
     test: Sequence[bytes]
+    """M encoded images."""
     test_labels: np.ndarray
+    """True class of each test image, int64 (M,)."""
     noisy_labels: dict[str, np.ndarray] = field(default_factory=dict)
     """Further labels of the training images by name, int64 (N,)."""
 
 
 def load_digits(*, test: int = 500, seed: int = 0) -> LabelledImages:
-    """The 1,797 handwritten digits of 8×8 pixels that ship with scikit-learn.
+    """Load the 1,797 handwritten digits of 8×8 pixels that ship with scikit-learn.
 
     Args:
         test: How many of them to test on.
-        seed: Of the split.
+        seed: Seed of the split.
+
+    Raises:
+        ConfigError: scikit-learn is not installed.
     """
-    from sklearn import datasets
+    with needs_extra("the digits", "sublabel[image]"):
+        from sklearn import datasets
 
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = [image_bytes(image) for image in (pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)]
@@ -58,12 +65,12 @@ def load_digits(*, test: int = 500, seed: int = 0) -> LabelledImages:
 
 
 def load_cifar10(folder: str | Path) -> LabelledImages:
-    """CIFAR-10 (Krizhevsky, 2009) with the human labels of CIFAR-10N (Wei et al., ICLR 2022).
+    """Load CIFAR-10 (Krizhevsky, 2009) with the human labels of CIFAR-10N (Wei et al., ICLR 2022).
 
     Args:
-        folder: Holds `train.parquet` and `test.parquet` with the columns `image` (encoded bytes),
-            `clean_label` (0–9) and, in the training file, further integer columns of noisy labels; the
-            metadata has the class names under `class_names`, joined by "|".
+        folder: Folder of `train.parquet` and `test.parquet` with the columns `image` (encoded bytes),
+            `clean_label` (0–9) and, in the training file, further integer columns of noisy labels; their
+            metadata have the class names under `class_names`, joined by "|".
 
     Raises:
         TableError: A file is missing or damaged, or has another layout.
@@ -102,17 +109,17 @@ def write_manifest(
 ) -> None:
     """Write the manifest of a study: target splits with clean labels, and the weak pool.
 
-    The pool keeps its true `label` beside the weak one, for analysis; a study reads it on the target splits
-    alone.
+    The rows of the pool keep their true `label` beside the weak one, for analysis; a study reads `label` on
+    the target splits alone.
 
     Args:
         path: The Parquet file to write.
         images: The image set.
-        weak_labels: int (N,), the weak label of each training image.
+        weak_labels: Weak label of each training image, int (N,).
         clean_images: How many training images the target gets, the same number of each class (rounded down);
             the pool gets all others.
-        sources: The page of each training image, (N,).
-        seed: Of the draw of the clean images.
+        sources: Page of each training image, (N,).
+        seed: Seed of the draw of the clean images.
 
     Raises:
         ConfigError: A class has fewer images than the target needs of it, or the target would have none.

@@ -9,6 +9,7 @@ A page of images does the same: it was found by a query, and each of its crops s
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from sublabel.errors import ConfigError
 
 
 def co_occurrence(num_classes: int, *, partners: Sequence[float] = (0.6, 0.4)) -> np.ndarray:
-    """A ring of classes: class q co-occurs with q + 1, q + 2, …, with the given weights.
+    """Make a matrix of classes on a ring: class q co-occurs with q + 1, q + 2, …, with the given weights.
 
     Args:
         num_classes: Number of classes K, more than the number of partners.
@@ -26,6 +27,9 @@ def co_occurrence(num_classes: int, *, partners: Sequence[float] = (0.6, 0.4)) -
 
     Returns:
         float64 (K, K), rows are queries and sum to one.
+
+    Raises:
+        ConfigError: There are too many partners, or they do not sum to one.
 
     Example:
         >>> co_occurrence(3, partners=(1.0,))
@@ -35,7 +39,8 @@ def co_occurrence(num_classes: int, *, partners: Sequence[float] = (0.6, 0.4)) -
     """
     if len(partners) >= num_classes or not np.isclose(sum(partners), 1):
         raise ConfigError(
-            f"got partners {tuple(partners)} for {num_classes} classes; need fewer of them, summing to 1"
+            f"got {num_classes} classes with partners {tuple(partners)}; expected {len(partners) + 1} "
+            "classes or more, and partners that sum to 1"
         )
     matrix = np.zeros((num_classes, num_classes))
     for step, weight in enumerate(partners, start=1):
@@ -49,15 +54,15 @@ def page_queries(
     """Draw for each image the query of the page that it is a crop of.
 
     Given its query q, a crop shows q with probability `shown`, a class that co-occurs with q (row q of the
-    matrix) with probability `co_occurring`, and otherwise any of the K classes alike, q included. The images
-    and their classes are given, so the query is drawn from the posterior under equally frequent queries.
+    matrix) with probability `co_occurring`, and otherwise any of the K classes alike, q included. The classes
+    of the images are given, so the query is drawn from its posterior, under equally frequent queries.
 
     Args:
         labels: The class that each image shows, int (N,), in 0..K-1.
-        matrix: Co-occurrence, (K, K), rows sum to one.
-        shown: Probability in [0, 1].
-        co_occurring: Probability in [0, 1 - shown].
-        seed: Of the draw.
+        matrix: Co-occurrence, (K, K), rows are queries and sum to one.
+        shown: Probability in [0, 1] that a crop shows the query.
+        co_occurring: Probability in [0, 1 - shown] that it shows a class that co-occurs with the query.
+        seed: Seed of the draw.
 
     Returns:
         Queries, int64 (N,).
@@ -68,11 +73,12 @@ def page_queries(
     num_classes = len(matrix)
     if not (0 <= shown <= 1 and 0 <= co_occurring <= 1 - shown):
         raise ConfigError(
-            f"shown is {shown} and co_occurring {co_occurring}; they must be at least 0 and sum to at most 1"
+            f"shown is {shown} and co_occurring {co_occurring}; expected probabilities that sum to at most 1"
         )
     if matrix.shape != (num_classes, num_classes) or not np.allclose(matrix.sum(1), 1):
         raise ConfigError(
-            f"the co-occurrence matrix has shape {matrix.shape}; it must be (K, K) with rows that sum to 1"
+            f"the co-occurrence matrix has shape {matrix.shape} and row sums {matrix.sum(-1)}; expected "
+            "(K, K) with rows that sum to 1"
         )
     given_query = (
         shown * np.eye(num_classes) + co_occurring * matrix + (1 - shown - co_occurring) / num_classes
@@ -85,20 +91,27 @@ def page_queries(
 
 
 def page_sources(queries: np.ndarray, *, crops_per_page: int = 8, seed: int = 0) -> list[str]:
-    """Group images of the same query into pages: a page's id for each image, in the order of the images."""
-    order = np.random.default_rng(seed).permutation(len(queries))
+    """Group images of the same query into pages at random.
+
+    Args:
+        queries: The query of each image, int (N,).
+        crops_per_page: Images of a page; the last page of a query may have fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The id of each image's page, (N,).
+    """
     sources = [""] * len(queries)
-    seen: dict[int, int] = {}
-    for index in order:
+    seen = Counter[int]()
+    for index in np.random.default_rng(seed).permutation(len(queries)):
         query = int(queries[index])
-        position = seen.get(query, 0)
-        seen[query] = position + 1
-        sources[index] = f"page-{query}-{position // crops_per_page}"
+        sources[index] = f"page-{query}-{seen[query] // crops_per_page}"
+        seen[query] += 1
     return sources
 
 
 def image_bytes(pixels: np.ndarray) -> bytes:
-    """Encode uint8 (H, W) or (H, W, 3) as PNG."""
+    """Encode pixels, uint8 (H, W) or (H, W, 3), as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -13,15 +13,15 @@ __all__ = ["PaddedConv3d", "VideoBackbone", "small_resnet3d_blocks"]
 
 
 class PaddedConv3d(nn.Conv3d):
-    """`nn.Conv3d` that pads by itself where the input is smaller than the kernel.
+    """An `nn.Conv3d` with the same results, which pads by itself where the input is smaller than the kernel.
 
-    The results are the same. It is for bfloat16 training on CPUs with AVX512-BF16: there, oneDNN's weight
-    gradients of such convolutions are wrong (seen in oneDNN 3.12 of torch 2.13: values of 1e30, NaN, even
-    memory faults), as with 3 frames of kernel over 2 frames of input, deep in a network or on short clips.
+    It serves bfloat16 training on CPUs with AVX512-BF16. There, oneDNN's weight gradients are wrong for a
+    kernel of 3 frames over an input of 2, which short clips have deep in a network (seen in oneDNN 3.12 of
+    torch 2.13: values of 1e30, NaN, even memory faults).
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Maps (B, C_out, T', H', W') of inputs (B, C_in, T, H, W)."""
+        """Compute maps (B, C_out, T', H', W') of inputs (B, C_in, T, H, W)."""
         if isinstance(self.padding, str) or not any(
             size < kernel for size, kernel in zip(inputs.shape[2:], self.kernel_size, strict=True)
         ):
@@ -37,10 +37,10 @@ class VideoBackbone(nn.Module):
     """Blocks of 3D convolutions and a global average over time and space, so that any clip size goes.
 
     Args:
-        blocks: In order, from clips (B, 3, T, H, W) to feature maps (B, D, T', H', W'); the names in the
-            state dict are those of pytorchvideo, `blocks.0.…`.
-        num_features: D.
-        preprocessing: How clips must come; `input_size` is (C, T, H, W), a default.
+        blocks: Modules in order, from clips (B, 3, T, H, W) to feature maps (B, D, T', H', W'); their names
+            in the state dict are pytorchvideo's, `blocks.0.…`.
+        num_features: Width D of the features.
+        preprocessing: How clips must come; `input_size` (C, T, H, W) is a default.
     """
 
     def __init__(
@@ -57,21 +57,21 @@ class VideoBackbone(nn.Module):
                 module.__class__ = PaddedConv3d
 
     def forward_features(self, clips: Tensor) -> Tensor:
-        """Feature maps (B, num_features, T', H', W') of clips (B, 3, T, H, W)."""
+        """Compute feature maps (B, num_features, T', H', W') of clips (B, 3, T, H, W)."""
         for block in self.blocks:
             clips = block(clips)
         return clips
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Features (B, num_features) of clips (B, 3, T, H, W)."""
+        """Compute features (B, num_features) of clips (B, 3, T, H, W)."""
         return self.forward_features(clips).mean((-3, -2, -1))
 
 
 def small_resnet3d_blocks(widths: tuple[int, int, int, int] = (8, 16, 32, 64)) -> list[nn.Module]:
-    """A 3D ResNet-6 for clips of 4 to 16 frames and 24 to 64 pixels: stem, three stages, one residual block.
+    """Build the blocks of a 3D ResNet-6 for clips of 4 to 16 frames and 24 to 64 pixels (ours).
 
-    Ours, the video sister of `sublabel_image.SmallResNet`. Full 3 × 3 × 3 kernels from the first layer on, so
-    that opposite motions (left and right, in and out) differ in every layer.
+    It has a stem, three stages and one residual block. Kernels are 3 × 3 × 3 from the first layer on, so that
+    opposite motions (left and right, in and out) differ in every layer.
 
     Args:
         widths: Channels of the stem and of the three stages; the last one is the number of features.

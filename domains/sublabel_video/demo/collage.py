@@ -1,7 +1,7 @@
 """Untrimmed videos made of trimmed ones, so that real footage has a temporal noise that is known (ours).
 
-Each untrimmed video has a query class. Its segments are whole trimmed videos: of the query for a part of the
-time, else of classes that co-occur with it, else of any class.
+Each untrimmed video has a query class. Its segments are whole trimmed videos: some show the query, some a
+class that co-occurs with it, and the others any class.
 """
 
 from __future__ import annotations
@@ -19,48 +19,52 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from sublabel.files import write_atomically
 from sublabel.errors import ConfigError, MediaError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
-from sublabel_image.pages import co_occurrence
+from sublabel_image.demo import co_occurrence
 from sublabel_video._claim import claim_folder
-from sublabel_video._drawing import encode_video
-from sublabel_video._truth import Segment, Truth, write_truth
 from sublabel_video.clips import ClipOptions
-from sublabel_video.reading import read_clips
+from sublabel_video.decoding import read_clips
+from sublabel_video.demo.drawing import encode_video
+from sublabel_video.demo.truth import Segment, Truth, write_truth
 
 _log = logging.getLogger(__name__)
 
 
 class CollageOptions(BaseModel):
-    """What `make_collages` makes. All defaults are ours."""
+    """How many videos `make_collages` makes, and what they show; all defaults are ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     videos: PositiveInt = Field(70, description="untrimmed videos; each class is the query of as many")
-    segments: PositiveInt = Field(8, description="trimmed videos in each")
+    segments: PositiveInt = Field(8, description="trimmed videos in each untrimmed one")
     shown: float = Field(0.45, ge=0, le=1, description="probability that a segment shows the query")
-    co_occurring: float = Field(0.35, ge=0, le=1, description="probability of a class that co-occurs with it")
+    co_occurring: float = Field(
+        0.35, ge=0, le=1, description="probability that it shows a class that co-occurs with it"
+    )
     target_train: PositiveInt = Field(12, description="trimmed videos of each class to train on, as they are")
     target_test: PositiveInt = Field(16, description="trimmed videos of each class to test on, as they are")
     size: PositiveInt = Field(
-        160, multiple_of=2, description="height and width in pixels; the middle is shown"
+        160, multiple_of=2, description="height and width in pixels of the shown square"
     )
     fps: PositiveInt = Field(30, description="frames a second")
-    seed: int = Field(0, ge=0, description="of all draws")
+    seed: int = Field(0, ge=0, description="seed of all draws")
 
 
 def make_collages(trimmed: str | Path, folder: str | Path, options: CollageOptions | None = None) -> Path:
     """Make untrimmed videos with weak labels out of trimmed ones with true labels.
 
-    The first videos of a class by the numbers in their names are tested on: neighbours are often of one
-    scene, and a random choice would test on scenes that were trained on. Of the others, some drawn ones are
-    trained on and the rest are material for the untrimmed videos: each is shown upright, at its own speed and
-    from its first frame to its last, scaled to the short side and cut to the square in its middle.
+    The videos of a class are shared out by the numbers in their names. The first ones are the test set:
+    neighbours often show one scene, and a random choice would test on scenes that were trained on. A random
+    part of the others is the training set, and the rest is material for the untrimmed videos. There, each is
+    shown upright, at its own speed and from its first frame to its last, scaled to the short side and cut to
+    the square in its middle.
 
     The same options and videos give the same bytes on the same machine. A finished folder stays as it is.
 
     Args:
-        trimmed: Holds a folder of videos for each class.
-        folder: Gets `weak/*.mp4` with the truth beside each as JSON, `manifest.parquet`, and `options.json`.
-        options: None takes the defaults.
+        trimmed: Folder with a folder of videos for each class.
+        folder: Where `weak/*.mp4` go with the truth beside each as JSON, `manifest.parquet`, and
+            `options.json`.
+        options: How many videos, and what they show; None takes the defaults.
 
     Returns:
         The path of the manifest.
@@ -98,15 +102,15 @@ def make_collages(trimmed: str | Path, folder: str | Path, options: CollageOptio
 def _share_out(
     by_class: Mapping[str, Sequence[Path]], options: CollageOptions, generator: np.random.Generator
 ) -> tuple[list[dict[str, Any]], dict[str, list[Path]]]:
-    """The target's rows, and the videos of each class that are left over."""
+    """Choose the target's videos: their rows, and the videos of each class that are left over."""
     tested, trained = options.target_test, options.target_test + options.target_train
     rows: list[dict[str, Any]] = []
     material: dict[str, list[Path]] = {}
     for name, numbered in by_class.items():
         if len(numbered) <= trained:
             raise ConfigError(
-                f"{name!r} has {len(numbered)} videos; {trained} are for the target, and some must be left "
-                "over"
+                f"{name!r} has {len(numbered)} videos; expected more than the {trained} of the target, as "
+                "some must be left over: lower target_train or target_test"
             )
         drawn = [numbered[tested + i] for i in generator.permutation(len(numbered) - tested)]
         chosen = {"target_test": numbered[:tested], "target_train": drawn[: options.target_train]}
@@ -139,7 +143,7 @@ def _make_weak(
     options: CollageOptions,
     generator: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
-    """Write the untrimmed videos, each video of the material as often as any other of its class, nearly."""
+    """Write the untrimmed videos; no video of a class is shown again before all others of it were."""
     names = list(material)
     queues: dict[int, list[Path]] = {label: [] for label in range(len(names))}
     kinds = (options.shown, options.co_occurring, 1 - options.shown - options.co_occurring)
@@ -179,7 +183,7 @@ def _concatenate(path: Path, query: str, parts: list[tuple[str, Path]], options:
 
 
 def _frames(path: Path, options: CollageOptions) -> list[np.ndarray]:
-    """What a video shows at each tick of the collage's rate, uint8 (size, size, 3) each."""
+    """Read a video at the collage's rate: frames of uint8 (size, size, 3)."""
     tick = ClipOptions(frames=1, stride=1, fps=options.fps)
     [strip] = read_clips(str(path), [(None, None)], tick, short_side=options.size)
     if isinstance(strip, MediaError):

@@ -14,34 +14,36 @@ from sublabel.errors import ConfigError, TableError
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video, in seconds from its start."""
+    """A stretch of a video that shows one action."""
 
     action: str | None
-    """None where the object does nothing: background."""
+    """What the video shows; None for background, where the object does nothing."""
     start: float
+    """Seconds from the start of the video."""
     end: float
+    """Seconds from the start of the video."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a video shows."""
+    """What a video was found for, and what it shows when."""
 
     query: str
-    """What it was found for; of a trimmed clip, what it shows."""
+    """The action that an untrimmed video was found for, or that a trimmed clip shows."""
     segments: tuple[Segment, ...]
-    """In their order, without gaps."""
+    """All stretches of the video in their order, without gaps."""
 
 
 def action_at(truth: Truth, start: float, end: float) -> str | None:
     """Say what a clip of a video shows for the longest time.
 
     Args:
-        truth: Of the whole video.
-        start: Of the clip, in seconds.
-        end: Of the clip, in seconds.
+        truth: What the whole video shows.
+        start: Start of the clip, in seconds.
+        end: End of the clip, in seconds.
 
     Returns:
-        The action, or None for background. Of those shown equally long, the one that comes first.
+        The action, or None for background. Where two are shown equally long, the one that comes first.
 
     Raises:
         ConfigError: No part of the clip lies in the video.
@@ -61,7 +63,8 @@ def action_at(truth: Truth, start: float, end: float) -> str | None:
             shown[segment.action] = round(shown[segment.action] + overlap, 9)
     if not shown:
         raise ConfigError(
-            f"the clip from {start} s to {end} s is no part of a video of {truth.segments[-1].end} s"
+            f"got a clip from {start} s to {end} s; expected a part of the video, which has "
+            f"{truth.segments[-1].end:g} s"
         )
     return max(shown, key=shown.__getitem__)
 

@@ -1,4 +1,4 @@
-"""Open video files with PyAV, and turn decoded frames into upright RGB arrays."""
+"""Video files opened with PyAV: their packets, their times, and their frames in the order of display."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from math import floor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import fsspec
-import numpy as np
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from sublabel.errors import MediaError
@@ -38,13 +36,14 @@ WITHOUT_DISPLAY_TIMES = ("avi",)
 NOT_REORDERED_BY_FFMPEG = ("h264", "hevc")
 # Fewer, larger reads from a file that may lie on a server.
 REMOTE_BUFFER_BYTES = 1 << 20
-# FFmpeg widens the filter when it scales down, so that textures do not alias.
-SCALING = Interpolation.BICUBIC
 
 
 @contextmanager
 def open_video(uri: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a local path or fsspec URL, for decoding its first video stream in one thread.
+    """Open a video, for decoding its first video stream in one thread.
+
+    Args:
+        uri: Local path, or any URL that fsspec opens.
 
     Raises:
         MediaError: There is no such file, it is no video, or it has no video stream that can be decoded.
@@ -80,35 +79,28 @@ def _open_container(uri: str, stack: ExitStack) -> InputContainer:
     return container
 
 
-def add_h264_stream(
-    container: OutputContainer, height: int, width: int, *, rate: Fraction | int, options: dict[str, str]
-) -> VideoStream:
-    """Add a stream that writes the same bytes for the same frames, on any processor: in one thread."""
-    # x264's code for AVX-512 estimates costs that vary from run to run.
-    stream = container.add_stream("libx264", rate, options={**options, "x264-params": "cpu-independent=1"})
-    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-    stream.thread_count = 1
-    return stream
-
-
 def _is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def absolute_uri(uri: str) -> str:
-    """A local path from the root on; URLs stay as they are."""
+    """Make a local path absolute; URLs stay as they are."""
     return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def time_base(stream: VideoStream) -> Fraction:
-    """Seconds a tick of the stream's timestamps."""
+    """Seconds that a tick of the stream's timestamps lasts.
+
+    Raises:
+        MediaError: The stream does not say.
+    """
     if not stream.time_base:
         raise MediaError(NOT_A_VIDEO)
     return stream.time_base
 
 
 def frame_ticks(stream: VideoStream) -> int:
-    """Ticks that a frame lasts at the stream's average rate, where a packet does not say; at least 1."""
+    """Ticks that a frame lasts at the stream's average rate, for packets that do not say; at least 1."""
     rate = stream.average_rate or stream.guessed_rate
     return max(1, round(1 / (rate * time_base(stream)))) if rate else 1
 
@@ -137,23 +129,23 @@ def _tag_seconds(tag: str) -> Fraction | None:
 
 
 def end_of_frame(start: int, lasts: int, promised: Fraction | None, base: Fraction) -> int:
-    """When a frame goes off: where the header ends the video, if that is while the frame lasts.
+    """Tick at which a frame goes off: where the header ends the video, if that is while the frame lasts.
 
     In MP4 a frame's own duration is the time to the next one in decoding order, which need not be the next
     one on display.
 
     Args:
-        start: When it comes up, in ticks after the first frame of the video.
-        lasts: Its duration in ticks.
-        promised: `header_duration`.
-        base: Seconds a tick.
+        start: When the frame comes up, in ticks after the first frame of the video.
+        lasts: Duration of the frame in ticks.
+        promised: Seconds that `header_duration` gives for the video.
+        base: Seconds that a tick lasts.
     """
     header_end = start if promised is None else floor(promised / base)
     return header_end if start < header_end < start + lasts else start + lasts
 
 
 def lacks_display_times(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether packets tell when they are decoded but not when they are shown, though the two differ."""
+    """Tell whether packets say when they are decoded but not when they are shown, though the two differ."""
     context = stream.codec_context
     return (
         container.format.name in WITHOUT_DISPLAY_TIMES
@@ -174,10 +166,11 @@ def shown_frames(container: InputContainer, stream: VideoStream) -> Iterator[Sho
     """Decode a stream from the beginning, in the order of display.
 
     A frame without a timestamp follows the one before it at the stream's frame rate. Where the container does
-    not say when frames are shown, they take the times of the packets one after the other.
+    not say when frames are shown, the k-th frame takes the time of the k-th packet.
 
     Raises:
-        MediaError: After the last frame that can be decoded, if more were promised.
+        MediaError: There is no frame; or, after the last one that can be decoded, the file is damaged or ends
+            before its header says.
     """
     base, promised = time_base(stream), header_duration(container, stream)
     ticks, following, end, origin = frame_ticks(stream), 0, 0, None
@@ -228,10 +221,10 @@ class CutOffError(Exception):
 
 
 def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """The packets of a stream that hold data.
+    """Read the packets of a stream that hold data.
 
     Raises:
-        CutOffError: Where the file is cut off or damaged.
+        CutOffError: The file is cut off or damaged there.
         MediaError: The file's server failed.
     """
     has_begun = False
@@ -247,48 +240,3 @@ def whole_packets(container: InputContainer, stream: VideoStream) -> Iterator[Pa
         raise CutOffError from error
     except OSError as error:  # of the server that an fsspec file lies on
         raise MediaError(f"unreadable: {type(error).__name__} while reading") from error
-
-
-class RGBConverter:
-    """Decoded frames to upright uint8 (H, W, 3) RGB, scaled in the same step.
-
-    Args:
-        short_side: Pixels of the shorter side; the longer one is truncated to whole pixels as torchvision's
-            `Resize` does. None keeps the size. Pixels are taken as square.
-        even: Round both sides to even numbers and never enlarge, as a 4:2:0 encoder wants.
-    """
-
-    def __init__(self, short_side: int | None, *, even: bool = False) -> None:
-        self.short_side = short_side
-        self.even = even
-        # One keeps its scaling tables from frame to frame.
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """Convert one frame."""
-        width, height = self._size(frame.width, frame.height)
-        rgb = self._reformatter.reformat(
-            frame, width, height, format="rgb24", interpolation=SCALING, threads=1
-        )
-        return _upright(rgb.to_ndarray(), frame)
-
-    def _size(self, width: int, height: int) -> tuple[int, int]:
-        short = min(width, height)
-        wanted = short if self.short_side is None else self.short_side
-        if self.even:
-            wanted = min(wanted, short)
-            return tuple(max(2, 2 * round(side * wanted / short / 2)) for side in (width, height))  # type: ignore[return-value]
-        return width * wanted // short, height * wanted // short
-
-
-def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Apply the display matrix, which maps (x, y) to (a x + c y, b x + d y), in right angles."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return pixels
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-    if abs(b) > abs(a):
-        pixels, across, down = pixels.transpose(1, 0, 2), c, b
-    else:
-        across, down = a, d
-    return pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]

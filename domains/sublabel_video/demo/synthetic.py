@@ -1,9 +1,9 @@
 """Generated untrimmed videos whose temporal noise is known, to try the method without a download (ours).
 
-Every video is an encoded MP4 file of an object that moves. Its actions come in opposite pairs that only
-motion tells apart: a single frame has the same distribution under all of them, and where nothing happens.
-An untrimmed video was found for one action, its query, which is shown in a part of it; the rest shows actions
-that co-occur with the query, and stretches of background. What is shown when lies beside each file.
+Every video is an MP4 file of an object that moves. Its actions come in opposite pairs that only motion tells
+apart: a single frame has the same distribution under all of them, and where nothing happens. An untrimmed
+video has a query, the action that it would be found for. A part of it shows the query, and the rest shows
+actions that co-occur with the query, and background. A JSON file beside each video says what it shows when.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, versions
-from sublabel_image.pages import co_occurrence
+from sublabel_image.demo import co_occurrence
 from sublabel_video._claim import claim_folder
-from sublabel_video._contact_sheet import contact_sheet
-from sublabel_video._drawing import MOTIONS, draw_scene, encode_video
-from sublabel_video._truth import Segment, Truth, action_at, load_truth, write_truth
+from sublabel_video.demo.contact_sheet import contact_sheet
+from sublabel_video.demo.drawing import MOTIONS, draw_scene, encode_video
+from sublabel_video.demo.truth import Segment, Truth, action_at, load_truth, write_truth
 
 __all__ = [
     "ACTIONS",
@@ -54,17 +54,19 @@ SEGMENTS_SCHEMA = pa.schema(
         ("end", pa.float64()),
     ]
 )
-"""Of `truth.parquet`: a row for each segment of each video, in seconds; `action` is null for background."""
+"""Columns of `truth.parquet`, which has a row for each segment of each video.
+
+`start` and `end` are seconds from the start of the video, and `action` is null for background."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SyntheticOptions(BaseModel):
-    """What `make_videos` makes. All defaults are ours."""
+    """How many videos `make_videos` makes, and what they show; all defaults are ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    actions: tuple[str, ...] = Field(ACTIONS[:10], min_length=1, description="which of ACTIONS there are")
+    actions: tuple[str, ...] = Field(ACTIONS[:10], min_length=1, description="the actions, out of `ACTIONS`")
     videos: PositiveInt = Field(120, description="untrimmed videos; each action is the query of as many")
     seconds: PositiveFloat = Field(20.0, description="length of an untrimmed video")
     shown: Share = Field(0.45, description="share of an untrimmed video's time that shows its query")
@@ -78,27 +80,29 @@ class SyntheticOptions(BaseModel):
         "a ring, the next action 60% and the one after it 40%",
     )
     segment_seconds: PositiveFloat = Field(
-        2.5, description="average length of a segment; each is between half and one and a half of it, or so"
+        2.5, description="average length of a segment; each has about 0.5 to 1.5 times as much"
     )
     label_noise: Share = Field(
         0.0,
         description="share of the untrimmed videos whose weak label is some other action than their query",
     )
-    target_train: PositiveInt = Field(20, description="clean trimmed clips for each action, to train on")
-    target_test: PositiveInt = Field(25, description="clean trimmed clips for each action, to test on")
+    target_train: PositiveInt = Field(20, description="clean trimmed clips of each action to train on")
+    target_test: PositiveInt = Field(25, description="clean trimmed clips of each action to test on")
     target_seconds: PositiveFloat = Field(1.6, description="length of a trimmed clip")
     speeds: tuple[PositiveFloat, PositiveFloat] = Field(
         (0.4, 0.75), description="range of an action's speed, in turns, or crossings of the frame, a second"
     )
     side_motion: Share = Field(
         0.3,
-        description="how much else moves, background included: up to this share of the action's speed. The "
-        "higher, the harder",
+        description="other motion, background included, goes up to this share of the action's speed: more is "
+        "harder",
     )
-    camera_noise: float = Field(4.0, ge=0, description="standard deviation of a pixel's brightness, of 255")
+    camera_noise: float = Field(
+        4.0, ge=0, description="standard deviation of a pixel's brightness, where white is 255"
+    )
     size: int = Field(48, ge=16, multiple_of=2, description="height and width in pixels")
     fps: PositiveInt = Field(15, description="frames a second")
-    seed: int = Field(0, ge=0, description="of all that is random")
+    seed: int = Field(0, ge=0, description="seed of all draws")
 
     @model_validator(mode="after")
     def _check(self) -> SyntheticOptions:
@@ -114,14 +118,17 @@ class SyntheticOptions(BaseModel):
         if self.speeds[0] > self.speeds[1]:
             raise ConfigError(f"speeds are {self.speeds}; expected the lower one first")
         if self.label_noise > 0 and len(self.actions) < 2:
-            raise ConfigError(f"label_noise is {self.label_noise}, but there is one action: it has no other")
+            raise ConfigError(
+                f"label_noise is {self.label_noise} with the one action {self.actions[0]!r}; expected a "
+                "second action, for the wrong labels"
+            )
         matrix = self.matrix() if self.co_occurring > 0 else None
         if matrix is not None and ((matrix < 0).any() or not np.allclose(matrix.sum(1), 1)):
             raise ConfigError("co_occurrence has a row with a negative value or a sum other than 1")
         return self
 
     def matrix(self) -> np.ndarray:
-        """The co-occurrence matrix in use: float64 (K, K), rows are queries and sum to one.
+        """Make the co-occurrence matrix of the K actions: float64 (K, K), rows are queries and sum to one.
 
         Raises:
             ConfigError: It has another shape than (K, K).
@@ -141,15 +148,15 @@ class SyntheticOptions(BaseModel):
 def make_videos(folder: str | Path, options: SyntheticOptions | None = None) -> Path:
     """Make untrimmed videos with weak labels, and trimmed clips with clean ones.
 
-    Writes `weak/*.mp4`, `target_train/*.mp4` and `target_test/*.mp4`, `NAME.json` beside each with its truth
-    (the query, the segments, and the action of each second), `truth.parquet` with the segments of all
-    (`SEGMENTS_SCHEMA`), and `manifest.parquet`: a row for each video with a relative uri; the untrimmed ones
-    are whole, to be cut into clips. The same options give the same bytes on the same machine. A run that was
-    stopped goes on where it was, and a finished folder stays as it is.
+    The folder gets `weak/*.mp4`, `target_train/*.mp4` and `target_test/*.mp4`; `NAME.json` beside each video,
+    with its query, its segments and the action of each second; `truth.parquet` with all segments
+    (`SEGMENTS_SCHEMA`); and `manifest.parquet` with a row for each video, whose uri is relative. There, the
+    untrimmed videos are whole, to be cut into clips. The same options give the same bytes on the same
+    machine. A run that was stopped goes on where it was, and a finished folder stays as it is.
 
     Args:
-        folder: Is made if it does not exist.
-        options: None takes the defaults.
+        folder: Where the videos go; it is made if it does not exist.
+        options: How many videos, and what they show; None takes the defaults.
 
     Returns:
         The path of the manifest.
@@ -192,9 +199,9 @@ def make_videos(folder: str | Path, options: SyntheticOptions | None = None) -> 
 
 
 def _plan(options: SyntheticOptions) -> Iterator[tuple[str, str, str | None, np.random.Generator]]:
-    """Sample id, query and weak label (None for a clean clip) of each video, and what all else is drawn from.
+    """Give each video a sample id, a query, a weak label (None for a clean clip) and a random generator.
 
-    Each video has a generator of its own, so that it is the same whether or not others were made before it.
+    The generator is the video's own, so that it is the same whether or not others were made before it.
     """
     actions = options.actions
     counts = {
@@ -223,7 +230,7 @@ def _make_video(
     if trimmed:
         scenes: list[tuple[str | None, int]] = [(query, max(1, round(options.target_seconds * fps)))]
     else:
-        scenes = _timeline(query, options, generator)
+        scenes = _untrimmed_scenes(query, options, generator)
     edges = np.cumsum([0, *(frames for _, frames in scenes)]) / fps
     drawn = (
         frame
@@ -248,10 +255,10 @@ def _make_video(
     write_truth(path, Truth(query, segments))
 
 
-def _timeline(
+def _untrimmed_scenes(
     query: str, options: SyntheticOptions, generator: np.random.Generator
 ) -> list[tuple[str | None, int]]:
-    """What an untrimmed video shows for how many frames, in random order, in the shares of the options."""
+    """Draw the actions of an untrimmed video and their numbers of frames, in the shares of the options."""
     total = max(1, round(options.seconds * options.fps))
     edges = [
         round(share * total) for share in (0, options.shown, min(1, options.shown + options.co_occurring), 1)
@@ -269,7 +276,7 @@ def _timeline(
 
 
 def _cut(frames: int, options: SyntheticOptions, generator: np.random.Generator) -> list[int]:
-    """Cut a time of so many frames into segments around the wanted length."""
+    """Cut a number of frames into segments of about the wanted length."""
     pieces = min(max(1, round(frames / (options.segment_seconds * options.fps))), frames)
     if pieces == 0:
         return []

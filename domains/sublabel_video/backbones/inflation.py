@@ -1,4 +1,4 @@
-"""From an ImageNet ResNet to a 3D ResNet: 2D kernels repeated over time (I3D)."""
+"""A 3D ResNet initialised with an ImageNet ResNet, whose kernels are repeated over time (I3D)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _KINDS = {"conv": "conv", "bn": "norm"}
 def inflate(backbone: nn.Module, image_network: nn.Module | Mapping[str, Tensor]) -> None:
     """Initialise a 3D ResNet with the weights of a 2D ResNet of the same depth and width.
 
-    Kernels are repeated over time and divided by their number of frames T, so that a clip of one repeated
-    frame gives what the frame gives in the 2D network, away from the temporal borders (which are padded with
-    zeros). Affine parameters and running statistics of batch norms are carried over. Source: Carreira &
-    Zisserman 2017, https://arxiv.org/abs/1705.07750, section 2.4.1.
+    Kernels are repeated over their T frames and divided by T. A clip of one repeated frame then gives what
+    the frame gives in the 2D network, away from the first and last frames, which are padded with zeros.
+    Parameters and running statistics of batch norms are carried over. Source: Carreira & Zisserman 2017,
+    https://arxiv.org/abs/1705.07750, section 2.4.1.
 
     Args:
         backbone: Bottleneck ResNet in pytorchvideo's names, such as `create_backbone("slow_r50")`; changed in
@@ -73,7 +73,7 @@ def _name_in_3d(image_name: str) -> str | None:
 
 
 def _over_time(tensor: Tensor, target: Tensor) -> Tensor:
-    """A kernel (O, I, H, W) as (O, I, T, H, W); any other tensor as it is."""
+    """Repeat a kernel (O, I, H, W) to (O, I, T, H, W); any other tensor stays as it is."""
     if tensor.ndim != 4 or target.ndim != 5:
         return tensor
     frames = target.shape[2]

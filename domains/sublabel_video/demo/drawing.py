@@ -1,9 +1,9 @@
 """Scenes of one object whose actions only motion tells apart, drawn into frames (ours).
 
-A scene's state is a point on a torus: where the object is, its angle, size and stretch, and the phase of a
-circle that it is displaced by, each a cycle in [0, 1) that starts anywhere. An action turns one of the cycles
-forwards or backwards. A cycle that starts uniformly is uniform at every later time, whichever way it turns
-and however fast: each single frame has the same distribution under every action, and under none.
+The state of a scene has six cycles, each in [0, 1): the object's place along x and y, its angle, size and
+stretch, and its phase on a small circle. An action turns one of them forwards or backwards. Each cycle starts
+uniformly, and so is uniform at every later time, whichever way and however fast it turns. A single frame
+therefore has the same distribution under every action, and under none.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO
 
-import av
 import numpy as np
 
-from sublabel_video._media import add_h264_stream
+from sublabel_video.encoding import write_mp4
 
 MOTIONS: dict[str, tuple[str, int]] = {
     "slide left": ("x", -1),
@@ -30,8 +29,9 @@ MOTIONS: dict[str, tuple[str, int]] = {
     "stretch": ("stretch", 1),
     "squash": ("stretch", -1),
 }
-"""Each action's cycle and the way it turns it; opposites are neighbours. y points down, so that clockwise is
-the way in which angles grow."""
+"""For each action the cycle that it turns, and which way; opposites are neighbours.
+
+The y axis points down, so that angles grow clockwise."""
 
 CYCLES = ("x", "y", "angle", "zoom", "orbit", "stretch")
 # Lengths in units of the frame's side.
@@ -64,9 +64,9 @@ def draw_scene(
         size: Height and width S in pixels.
         fps: Frames a second.
         speeds: Range of the action's speed, in cycles a second; a slide crosses the frame in a cycle.
-        side_motion: Every other cycle turns at up to this share of the action's speed, either way.
-        camera_noise: Standard deviation of the brightness noise of each pixel, of 255.
-        generator: All that is random comes from it.
+        side_motion: The other cycles turn at up to this share of the action's speed, either way.
+        camera_noise: Standard deviation of each pixel's brightness noise, where white is 255.
+        generator: Source of all randomness.
 
     Returns:
         uint8 (T, S, S, 3), RGB.
@@ -91,20 +91,13 @@ def draw_scene(
 
 
 def encode_video(file: BinaryIO, frames: Iterable[np.ndarray], *, size: int, fps: int) -> None:
-    """Encode RGB frames, uint8 (size, size, 3), as H.264 in MP4.
-
-    The same frames give the same bytes.
-    """
+    """Encode RGB frames, uint8 (size, size, 3), as a demo's video: H.264 in MP4, `fps` frames a second."""
     options = {"preset": "ultrafast", "crf": "18", "g": str(2 * fps)}
-    with av.open(file, "w", format="mp4") as container:
-        stream = add_h264_stream(container, size, size, rate=fps, options=options)
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    write_mp4(file, frames, (size, size), rate=fps, options=options)
 
 
 def _texture_index(state: dict[str, np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the object's texture each pixel looks: two integer arrays (T, S, S)."""
+    """Row and column of the object's texture that each pixel shows: two int32 arrays (T, S, S)."""
     turn = 2 * np.pi * state["orbit"]
     pixels = (np.arange(size, dtype=np.float32) + 0.5) / size
     # Displacement from the object's centre along each axis, (T, S), the short way round the frame's edges.
@@ -127,7 +120,7 @@ def _texture_index(state: dict[str, np.ndarray], size: int) -> tuple[np.ndarray,
 
 
 def _texture(generator: np.random.Generator) -> np.ndarray:
-    """A blob without symmetry in two colours: float32 (side, side, 4), RGB in 0–255 and opacity in 0–1."""
+    """Draw a blob without symmetry in two colours: float32 (side, side, 4), RGB 0–255 and opacity 0–1."""
     axis = TEXTURE_REACH * (2 * (np.arange(TEXTURE_SIDE, dtype=np.float32) + 0.5) / TEXTURE_SIDE - 1)
     down, right = np.meshgrid(axis, axis, indexing="ij")
     angle = np.arctan2(down, right)
@@ -145,7 +138,7 @@ def _texture(generator: np.random.Generator) -> np.ndarray:
 
 
 def _background(seconds: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Smooth waves that drift slowly: float32 (T, S, S, 3) in 0–255."""
+    """Draw smooth waves that drift slowly: float32 (T, S, S, 3) in 0–255."""
     axis = 2 * np.pi * np.arange(BACKGROUND_SIDE, dtype=np.float32) / BACKGROUND_SIDE
     colour = generator.uniform(70, 180) + generator.uniform(-25, 25, 3)
     waves = np.zeros((BACKGROUND_SIDE, BACKGROUND_SIDE, 3), dtype=np.float32) + colour.astype(np.float32)
