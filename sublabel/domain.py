@@ -155,7 +155,7 @@ class Domain(ABC):
         """
         import torch
 
-        from sublabel._feature_maps import feature_layer
+        from sublabel.feature_maps import feature_layer
 
         return feature_layer(backbone, torch.zeros(1, *self.preprocessing(backbone).input_size))
 

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from sublabel._files import local_path, write_atomically
 from sublabel.domain import Domain, read_each
 from sublabel.errors import MediaError, TableError
+from sublabel.files import local_path, write_atomically
 from sublabel.tables import Manifest
 
 OK = "ok"

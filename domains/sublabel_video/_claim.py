@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 
 
 def claim_folder(folder: Path, options: Mapping[str, Any]) -> None:

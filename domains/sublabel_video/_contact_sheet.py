@@ -9,8 +9,8 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sublabel._files import write_atomically
 from sublabel.errors import ConfigError, MediaError
+from sublabel.files import write_atomically
 from sublabel_video._truth import Truth, load_truth
 
 TEXT_HEIGHT = 15

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 from sublabel_video._media import add_h264_stream
 
 DEFAULT_RATE = 4.0

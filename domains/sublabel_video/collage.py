@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from sublabel._files import write_atomically
 from sublabel.errors import ConfigError, MediaError
+from sublabel.files import write_atomically
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
 from sublabel_image.pages import co_occurrence
 from sublabel_video._claim import claim_folder

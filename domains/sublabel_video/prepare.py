@@ -21,9 +21,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from sublabel._files import local_path, remove_all_abandoned, write_atomically
-from sublabel._jobs import job_map
 from sublabel.errors import ConfigError, MediaError
+from sublabel.files import local_path, remove_all_abandoned, write_atomically
+from sublabel.jobs import job_map
 from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter
 from sublabel_video._media import (
     DAMAGED,

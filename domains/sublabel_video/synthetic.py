@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, versions
 from sublabel_image.pages import co_occurrence
 from sublabel_video._claim import claim_folder

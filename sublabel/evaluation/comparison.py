@@ -13,9 +13,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sublabel._html import html_table
 from sublabel.errors import ConfigError
 from sublabel.evaluation.statistics import paired_difference
+from sublabel.html import html_table
 
 
 class RunMetrics(BaseModel):

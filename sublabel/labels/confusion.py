@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sublabel._files import write_atomically
-from sublabel._html import html_table, shaded_grid
 from sublabel.errors import LabelError
+from sublabel.files import write_atomically
+from sublabel.html import html_table, shaded_grid
 from sublabel.labels._arrays import check_pair, check_probabilities
 from sublabel.labels._counting import CellCounter
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike

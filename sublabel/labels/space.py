@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sublabel._files import write_atomically
-from sublabel._html import html_table
 from sublabel.errors import LabelError
+from sublabel.files import write_atomically
+from sublabel.html import html_table
 from sublabel.labels import _serial
 from sublabel.labels._arrays import (
     DENSE_CELLS,

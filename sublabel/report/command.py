@@ -8,8 +8,8 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from sublabel._files import local_file
 from sublabel.errors import ConfigError
+from sublabel.files import local_file
 
 PAGE = "report.html"
 EXTRA = "the report needs Altair, vl-convert, Jinja2 and Pillow: pip install 'sublabel[report]'"

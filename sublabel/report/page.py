@@ -20,7 +20,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sublabel._files import write_atomically
+from sublabel.files import write_atomically
 from sublabel.report import matrix_charts, result_charts, theme
 from sublabel.report.data import ExplainedExample, ReportData
 from sublabel.report.examples import data_uri

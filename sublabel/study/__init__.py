@@ -1,6 +1,6 @@
 """The comparison of strategies: an ablation with every stage stored and resumable."""
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel._files import write_atomically
 from sublabel.domain import Domain
 from sublabel.errors import MediaError, TableError
+from sublabel.files import write_atomically
 from sublabel.labels import Vocabulary
 from sublabel.media import DecodedMedia, Share, decode_manifest
 from sublabel.study.options import StudyOptions

@@ -29,12 +29,12 @@ import numpy as np
 import pyarrow as pa
 from lightning.pytorch.utilities import rank_zero_only
 
-from sublabel._files import remove_all_abandoned, write_atomically
-from sublabel._jobs import job_map
 from sublabel._outputs import output_names
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, TableError
 from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.files import remove_all_abandoned, write_atomically
+from sublabel.jobs import job_map
 from sublabel.labels import Alignment, LabelSpace, Vocabulary
 from sublabel.study.options import BASELINE, StudyOptions, TrainOptions
 from sublabel.study.runner import Runner, classes_that_touch

@@ -12,8 +12,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from sublabel._files import local_path
 from sublabel.errors import ConfigError, LabelError, TableError
+from sublabel.files import local_path
 from sublabel.labels import Vocabulary
 from sublabel.media import OK, MediaRow, PassSummary, ReadMany, Share, iter_shards, missing_shards
 from sublabel.tables import (

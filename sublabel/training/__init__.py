@@ -1,6 +1,6 @@
 """Pre-training and fine-tuning: Lightning modules for any loop, data, model cards, warm starts."""
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from sublabel._files import write_atomically
 from sublabel.domain import Domain, Preprocessing, load_domain
 from sublabel.errors import ArtifactError
+from sublabel.files import write_atomically
 from sublabel.labels import Vocabulary
 from sublabel.tables import versions
 from sublabel.training.classifier import Classifier

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sublabel._files import write_atomically
 from sublabel.domain import Domain
 from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.files import write_atomically
 from sublabel.labels import LabelSpace, Vocabulary
 from sublabel.media import DecodedMedia, Share
 from sublabel.tables import Manifest, read_relabeled

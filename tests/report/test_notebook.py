@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from sublabel._html import shaded_grid
+from sublabel.html import shaded_grid
 from sublabel.labels import ConfusionMatrix, RawSPL
 from tests.report.conftest import NAMES, comparison
 

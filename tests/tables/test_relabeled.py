@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
-from sublabel._files import create_partial, remove_abandoned
+from sublabel.files import create_partial, remove_abandoned
 from sublabel.labels import ConfidentCounts, ConfidentSPL, ProbabilityMass, TopKSPL, TwoHead
 from sublabel.tables import (
     PREDICTIONS_SCHEMA,
