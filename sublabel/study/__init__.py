@@ -12,7 +12,7 @@ from sublabel.study.options import (  # noqa: E402
 )
 from sublabel.study.plan import StudyPlan, plan_study  # noqa: E402
 from sublabel.study.recipe import parse_preset, run_as_script  # noqa: E402
-from sublabel.study.study import Study, holds_study, is_first_process  # noqa: E402
+from sublabel.study.study import Study, holds_study  # noqa: E402
 
 __all__ = [
     "BASELINE",
@@ -22,7 +22,6 @@ __all__ = [
     "TrainOptions",
     "default_strategies",
     "holds_study",
-    "is_first_process",
     "parse_preset",
     "plan_study",
     "run_as_script",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from sublabel.domain import STRIP_FRAMES, load_domain
+from sublabel.media.domain import STRIP_FRAMES, load_domain
 from sublabel_image import ImageDomain
 from sublabel_video import ClipOptions, VideoDomain, ViewOptions
 
