@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from rich.console import Console
 
+from sublabel.distributed import is_first_process
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.labels import RawSPL
@@ -32,7 +33,6 @@ from sublabel.study import (
     TrainOptions,
     default_strategies,
     holds_study,
-    is_first_process,
     parse_preset,
     run_as_script,
 )

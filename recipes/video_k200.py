@@ -27,6 +27,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from rich.console import Console
 
+from sublabel.distributed import is_first_process
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.labels import RawSPL
@@ -37,7 +38,6 @@ from sublabel.study import (
     TrainOptions,
     default_strategies,
     holds_study,
-    is_first_process,
     parse_preset,
     plan_study,
     run_as_script,

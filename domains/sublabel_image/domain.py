@@ -1,4 +1,4 @@
-"""The image side of `sublabel.domain.Domain`."""
+"""The image side of `sublabel.media.domain.Domain`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from sublabel.domain import Domain, Preprocessing
+from sublabel.media.domain import Domain, Preprocessing
 from sublabel_image.backbones import create_backbone
 from sublabel_image.reading import read_image
 from sublabel_image.transforms import AUGMENTATIONS, Transform, evaluation_transform, training_transform

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
+from sublabel.media.domain import Preprocessing
 
 Transform = Callable[[Tensor], Tensor]
 

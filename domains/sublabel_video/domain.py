@@ -1,4 +1,4 @@
-"""The video side of `sublabel.domain.Domain`."""
+"""The video side of `sublabel.media.domain.Domain`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from torch import Tensor, nn
 
-from sublabel.domain import Domain, Preprocessing
 from sublabel.errors import ConfigError, MediaError
+from sublabel.media.domain import Domain, Preprocessing
+from sublabel_video.animation import save_animation
 from sublabel_video.backbones import create_backbone
 from sublabel_video.clips import ClipOptions
 from sublabel_video.decoding import check_clip, read_clips

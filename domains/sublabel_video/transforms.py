@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
+from sublabel.media.domain import Preprocessing
 
 Transform = Callable[[Tensor], Tensor]
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sublabel._feature_maps import MapLayout, declared_prefix_tokens, evaluating, feature_layer
 from sublabel.errors import ConfigError, LabelError
-from sublabel.extras import needs_extra
+from sublabel.feature_maps import MapLayout, declared_prefix_tokens, evaluating, feature_layer
 
 if TYPE_CHECKING:
     from sublabel.training import Classifier

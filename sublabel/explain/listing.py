@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from sublabel.files import write_atomically
 from sublabel.errors import ArtifactError
+from sublabel.files import write_atomically
 
 if TYPE_CHECKING:
     from sublabel.explain.query import ExplainQuery

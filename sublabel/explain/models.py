@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from sublabel._outputs import output_labels
-from sublabel.domain import Domain
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.labels import LabelSpace
-from sublabel.study.folder import StudyFolder, WeakSamples
+from sublabel.media.domain import Domain
 from sublabel.tables import read_relabeled
 from sublabel.training import Classifier, ModelCard, load_model, read_card
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.explain.colours import overlay
-from sublabel.extras import needs_extra
+from sublabel.files import write_atomically
 
 LEAST_SIDE = 160
 """Pixels of the shorter side of a shown picture; smaller ones are enlarged."""

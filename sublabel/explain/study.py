@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sublabel.domain import Domain
 from sublabel.errors import MediaError
 from sublabel.explain.gradcam import grad_cam
 from sublabel.explain.listing import Explanation, PanelInfo, write_listing
 from sublabel.explain.models import StudyModel
 from sublabel.explain.pictures import film_strip, shown_pixels, side_by_side, write_png
 from sublabel.explain.query import TEST, Candidate, ExplainQuery, Group, find_groups
-from sublabel.study.folder import StudyFolder, WeakSamples, check_manifest, find_rows
+from sublabel.media.domain import Domain
 from sublabel.tables import Manifest
 
 BATCH = 16
@@ -145,12 +144,12 @@ class _Session:
     def _choose(self, group: Group, count: _Count) -> tuple[list[_Example], Counter[str]]:
         """The `top` candidates by the probability of the first panel's class; ties keep their order."""
         transform = self.domain.evaluation_transform(self.models[0].card.preprocessing)
-        read_many = self.study.reader(group.split, self.domain)
-        kept: list[_Example] = []
+        reader = self.study.reader(group.split, self.domain)
+        kept: list[_Shown] = []
         unreadable: Counter[str] = Counter()
         for start in range(0, len(group.candidates), BATCH):
             batch = group.candidates[start : start + BATCH]
-            media = read_many([self.rows[candidate.sample_id] for candidate in batch])
+            media = reader.read_many([self.rows[candidate.sample_id] for candidate in batch])
             unreadable.update(entry.reason for entry in media if isinstance(entry, MediaError))
             pairs = zip(batch, media, strict=True)
             readable = [(candidate, entry) for candidate, entry in pairs if not isinstance(entry, MediaError)]

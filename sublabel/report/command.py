@@ -8,8 +8,8 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
+from sublabel.errors import ConfigError
 from sublabel.files import local_file
-from sublabel.extras import MissingExtraError, needs_extra
 
 PAGE = "report.html"
 

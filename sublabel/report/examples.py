@@ -167,7 +167,7 @@ def _draw(media: SampleMedia, sample_ids: Sequence[str]) -> tuple[dict[str, byte
     try:
         domain = study.domain(name)
         rows = find_rows(media.manifest, sample_ids)
-        found = study.reader("weak", domain)([rows[sample_id] for sample_id in sample_ids])
+        found = study.reader("weak", domain).read_many([rows[sample_id] for sample_id in sample_ids])
     except (ConfigError, TableError) as error:
         return {}, [f"There are no pictures: {error}"]
     return {

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import altair as alt
 import vl_convert
 
-from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 from sublabel.report import matrix_charts, result_charts
 from sublabel.report.data import ReportData
 

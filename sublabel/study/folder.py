@@ -17,15 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sublabel.domain import Domain, load_domain
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.labels import Vocabulary
-from sublabel.study.strategies import default_strategies
+from sublabel.media.domain import Domain, load_domain
 from sublabel.tables import Manifest, iter_pairs, open_manifest, read_predictions_metadata
 
 if TYPE_CHECKING:
-    from sublabel.media import ReadMany
+    from sublabel.media.reader import Reader
 
 Item = TypeVar("Item")
 
@@ -209,17 +208,12 @@ class StudyFolder:
         """
         return load_domain(name, self.record.same.get("domain", {}))
 
-    def reader(self, split: str, domain: Domain) -> ReadMany:
-        """How to read the media of a split: decoded once by the study, or by the domain.
-
-        Args:
-            split: One of the manifest's, such as `weak`.
-            domain: Reads what was not decoded.
-        """
+    def reader(self, split: str, domain: Domain) -> Reader:
+        """What reads the media of a split: the files that the study decoded once, or the domain."""
         from sublabel.media import DecodedMedia
 
         decoded = self.path / "media" / split
-        return DecodedMedia(decoded).read_many if decoded.exists() else domain.read_many
+        return DecodedMedia(decoded) if decoded.exists() else domain
 
     def predictions(self, model: str) -> Path:
         """The label pairs that a model's classes come from: a file, or a folder of shards.

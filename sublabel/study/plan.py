@@ -17,11 +17,10 @@ from rich.text import Text
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, MediaError
 from sublabel.labels import Alignment
-from sublabel.media import missing_shards
-from sublabel.study.folder import slug
+from sublabel.media.domain import Preprocessing
+from sublabel.media.shards import missing_shards, shard_numbers
 from sublabel.study.options import TrainOptions
 from sublabel.study.splits import SPLITS
 from sublabel.study.study import Study
@@ -183,7 +182,7 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
         folder = study.folder(seed)
         yield finetuning(f"{folder.name}/teacher", folder / "teacher")
         rows = shard_rows(folder / "predictions", weak.samples, processes)
-        missing = missing_shards(folder / "predictions", "parquet", weak.samples, rows)
+        missing = missing_shards(folder / "predictions", "parquet", shard_numbers(weak.samples, rows))
         yield Stage(f"{folder.name}/predictions", not missing, weak.samples, 0, 0, flops * weak.samples)
     for seed, name, clips in study.strategy_runs():
         folder = study.folder(seed, clips) / slug(name)

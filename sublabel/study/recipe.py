@@ -11,8 +11,8 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 from pydantic import BaseModel
 
+from sublabel.distributed import is_first_process
 from sublabel.errors import SublabelError
-from sublabel.study.study import is_first_process
 
 
 def parse_preset(

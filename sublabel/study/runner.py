@@ -18,16 +18,16 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
-from sublabel.domain import Domain, Preprocessing
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.labels import LabelSpace
+from sublabel.media import MediaTable
+from sublabel.media.domain import Domain, Preprocessing
 from sublabel.study.options import StudyOptions, TrainOptions
 from sublabel.training import (
     OPTIMIZERS,
     FinetuneModule,
     LabelDataModule,
     LabeledDataset,
-    MediaTable,
     ModelCard,
     PretrainModule,
     Targets,
@@ -174,16 +174,13 @@ class Runner:
         self, module: FinetuneModule, media: MediaTable, labels: np.ndarray, preprocessing: Preprocessing
     ) -> tuple[float, float]:
         """Top-1 and top-5 of a module, over all test-time views of each sample."""
-        # Lightning would fill up the shares of several devices, and so test some samples twice.
-        trainer = self.trainer(use_distributed_sampler=False)
-        is_ours = np.arange(len(labels)) % trainer.world_size == trainer.global_rank
         transform = self.domain.test_transform(preprocessing)
         data = LabelDataModule(
-            test=LabeledDataset(media, np.where(is_ours, labels, -1), transform),
+            test=LabeledDataset(media, labels, transform),
             batch_size=max(1, self.options.eval_batch_size // (self.domain.num_views or 1)),
             num_workers=self.options.num_workers,
         )
-        [scores] = trainer.test(module, datamodule=data, verbose=False)
+        [scores] = self.trainer().test(module, datamodule=data, verbose=False)
         return scores["test/top1"], scores["test/top5"]
 
     def save(

@@ -14,15 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel.files import write_atomically
-from sublabel.domain import Domain
+from sublabel import distributed
 from sublabel.errors import MediaError, TableError
+from sublabel.files import write_atomically
 from sublabel.labels import Vocabulary
-from sublabel.media import DecodedMedia, Share, decode_manifest
+from sublabel.media import MEDIA_COLUMNS, CachedReader, DecodedMedia, MediaTable, decode_manifest
+from sublabel.media.domain import Domain
 from sublabel.study.options import StudyOptions
 from sublabel.tables import Manifest
-from sublabel.training import MediaTable
-from sublabel.training.data import MEDIA_COLUMNS
 
 _log = logging.getLogger(__name__)
 
@@ -97,10 +96,10 @@ class Splits:
         What once could not be is tried again, unless something was trained without it.
         """
         final = self.is_settled and self.options.leave_out_unreadable
-        decoded = self.media(split).decoded
-        if decoded is not None:
-            failures = decoded.failures()
-            return failures if final or not failures else self._decode_again(split, decoded, failures)
+        if self.options.decode_once:
+            self.media(split)
+            failures = DecodedMedia(self._decoded_folder(split)).failures()
+            return failures if final or not failures else self._decode_again(split, failures)
         # What is to be left out must be known for certain; else a look that costs less will do.
         thorough = self.options.leave_out_unreadable
         kind = "-decoded" if thorough else ""
@@ -121,12 +120,14 @@ class Splits:
         spool = None
         if "image" in self.manifest.columns:
             spool = self.out / f"{split}-{self.fingerprint[:12]}.arrow"
-        return MediaTable.from_manifest(
-            self.manifest.filter(split=split), self.domain, spool=spool, cache_bytes=self.options.cache_bytes
-        )
+        reader = CachedReader(self.domain, self.options.cache_bytes)
+        return MediaTable.from_manifest(self.manifest.filter(split=split), reader, spool=spool)
+
+    def _decoded_folder(self, split: str) -> Path:
+        return self.out / "media" / split
 
     def _decode(self, split: str) -> MediaTable:
-        manifest, folder = self.manifest.filter(split=split), self.out / "media" / split
+        manifest, folder = self.manifest.filter(split=split), self._decoded_folder(split)
         summary = decode_manifest(
             manifest,
             self.domain,
@@ -136,19 +137,18 @@ class Splits:
             replace=not self.is_settled,
         )
         _log.info("%s: %s", folder, summary)
-        return MediaTable.from_manifest(manifest, self.domain, decoded=DecodedMedia(folder))
+        return MediaTable.from_manifest(manifest, DecodedMedia(folder))
 
-    def _decode_again(self, split: str, decoded: DecodedMedia, failures: Collection[str]) -> dict[str, str]:
+    def _decode_again(self, split: str, failures: Collection[str]) -> dict[str, str]:
         """Decode the shards again that hold samples which could not be read and now can be."""
-        share = Share.of_process()
-        mended = set().union(*share.gather(self._mended(split, failures)))
+        folder = self._decoded_folder(split)
+        mended = set().union(*distributed.gather(self._mended(split, failures)))
         if mended:
-            if share.rank == 0:
-                decoded.forget(mended)
-            share.wait_for_all()
+            if distributed.rank() == 0:
+                DecodedMedia(folder).forget(mended)
+            distributed.wait_for_all()
             self._media[split] = self._decode(split)
-            decoded = DecodedMedia(decoded.folder)
-        return decoded.failures()
+        return DecodedMedia(folder).failures()
 
     def _mended(self, split: str, failures: Collection[str]) -> set[str]:
         manifest, wanted = self.manifest.filter(split=split), pa.array(failures, pa.string())

@@ -30,17 +30,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lightning.pytorch.utilities import rank_zero_only
 
-from sublabel.files import remove_all_abandoned, write_atomically
-from sublabel._jobs import job_map
 from sublabel._outputs import output_names
-from sublabel.domain import Domain
 from sublabel.errors import ConfigError, TableError
 from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.files import remove_all_abandoned, write_atomically
+from sublabel.jobs import job_map
 from sublabel.labels import Alignment, LabelSpace, Vocabulary
-from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
-from sublabel.study.options import StudyOptions, TrainOptions
+from sublabel.media.domain import Domain
+from sublabel.study.options import BASELINE, StudyOptions, TrainOptions
 from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.study.splits import Splits
 from sublabel.study.strategies import BASELINE
@@ -58,9 +56,9 @@ from sublabel.training import FinetuneModule, Targets, join_targets, load_model,
 _log = logging.getLogger(__name__)
 
 
-def is_first_process() -> bool:
-    """Whether this is the one process to print: Lightning starts a script once for each device."""
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+def holds_study(out: str | Path) -> bool:
+    """Whether a study was begun in a folder, so that something may have been trained there."""
+    return (Path(out) / STUDY_FILE).exists()
 
 
 class Study:
@@ -153,7 +151,6 @@ class Study:
         folder = self.folder(seed)
         metrics = self._finetune(folder / "teacher", None, seed, pretrained=None)
         classifier, card = load_model(folder / "teacher", domain=self.domain)
-        decoded = self.splits.media("weak").decoded
         summary = predict_manifest(
             self.manifest.filter(split="weak"),
             ModuleTeacher(
@@ -163,7 +160,7 @@ class Study:
                 precision=self.runner.precision,
             ),
             folder / "predictions",
-            read_many=self.domain.read_many if decoded is None else decoded.read_many,
+            reader=self.splits.media("weak").reader,
             transform=self.domain.evaluation_transform(card.preprocessing),
             weak_vocabulary=self.weak_vocabulary,
             batch_size=self.options.eval_batch_size,

@@ -12,8 +12,8 @@ from typing import IO, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sublabel.files import create_partial, local_file
 from sublabel.errors import ConfigError, TableError
+from sublabel.files import create_partial, local_file
 
 METADATA_PREFIX = "sublabel."
 # Of each column that is read.

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel.files import remove_abandoned
 from sublabel.errors import LabelError, TableError
+from sublabel.files import remove_abandoned
 from sublabel.labels import ConfusionMatrix, Counting, HardCounts, LabelSpace, Strategy
 from sublabel.labels.alignment import AlignmentLike
 from sublabel.tables._chunks import (

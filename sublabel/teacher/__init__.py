@@ -1,6 +1,6 @@
 """The teacher and its pass over the weak data."""
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 

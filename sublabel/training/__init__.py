@@ -1,6 +1,6 @@
 """Pre-training and fine-tuning: Lightning modules for any loop, data, model cards, warm starts."""
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 
@@ -16,7 +16,7 @@ from sublabel.training.checkpoint import (  # noqa: E402
     warm_start,
 )
 from sublabel.training.classifier import Classifier, best_precision  # noqa: E402
-from sublabel.training.data import LabelDataModule, LabeledDataset, MediaTable  # noqa: E402
+from sublabel.training.data import EvaluationSampler, LabelDataModule, LabeledDataset  # noqa: E402
 from sublabel.training.heads import FactorisedHead, HeadFactory, HeadKind, head_factory  # noqa: E402
 from sublabel.training.lookup import LabelLookup  # noqa: E402
 from sublabel.training.losses import (  # noqa: E402
@@ -48,6 +48,7 @@ __all__ = [
     "OPTIMIZERS",
     "Classifier",
     "CrossEntropy",
+    "EvaluationSampler",
     "FactorisedHead",
     "FinetuneModule",
     "HardTargets",
@@ -58,7 +59,6 @@ __all__ = [
     "LabelLookup",
     "LabeledDataset",
     "LoadedModel",
-    "MediaTable",
     "ModelCard",
     "Objective",
     "OptimizerFactory",

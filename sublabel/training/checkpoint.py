@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from sublabel.files import write_atomically
-from sublabel.domain import Domain, Preprocessing, load_domain
 from sublabel.errors import ArtifactError
+from sublabel.files import write_atomically
 from sublabel.labels import Vocabulary
+from sublabel.media.domain import Domain, Preprocessing, load_domain
 from sublabel.tables import versions
 from sublabel.training.classifier import Classifier
 from sublabel.training.heads import head_from_state

@@ -24,7 +24,7 @@ from sublabel.tables.io import Location
 from sublabel.training.losses import SoftLabels
 
 if TYPE_CHECKING:
-    from sublabel.training.data import MediaTable
+    from sublabel.media.table import MediaTable
 
 
 class Targets(ABC):

@@ -9,10 +9,10 @@ from captum.attr import LayerGradCam
 from torch import nn
 from torch.nn import functional as F
 
-from sublabel._feature_maps import MapLayout, feature_layer
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, LabelError
 from sublabel.explain import grad_cam
+from sublabel.feature_maps import MapLayout, feature_layer
+from sublabel.media.domain import Preprocessing
 from sublabel.training import Classifier
 from sublabel_image import ImageDomain, create_backbone
 from sublabel_video import ClipOptions, VideoDomain

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import sublabel as sl
-from sublabel.domain import load_domain
 from sublabel.errors import ConfigError, MediaError
+from sublabel.media.domain import load_domain
 from sublabel.tables import iter_batches, open_manifest
 from sublabel.teacher import ModuleTeacher, predict_manifest
 from sublabel_video import (
@@ -201,7 +201,7 @@ def test_of_200_videos_20_broken_ones_are_rows_with_their_reasons(tmp_path, num_
         open_manifest(tmp_path / "m.parquet"),
         ModuleTeacher(Motion(), sl.Vocabulary(["bright", "dark"]), device="cpu"),
         tmp_path / f"p{num_workers}",
-        read_many=made.read_many,
+        reader=made,
         transform=made.evaluation_transform(preprocessing(made)),
         batch_size=16,
         num_workers=num_workers,

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 from sublabel.tables import open_manifest
 from sublabel_video.clips import ClipOptions
 from sublabel_video.decoding import probe, read_clips

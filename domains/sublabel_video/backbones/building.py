@@ -16,8 +16,8 @@ from pytorchvideo.models.x3d import create_x3d
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
+from sublabel.media.domain import Preprocessing
 from sublabel_image import ImageDomain
 from sublabel_image import create_backbone as create_image_backbone
 from sublabel_video.backbones.inflation import inflate

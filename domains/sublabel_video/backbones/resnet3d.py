@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sublabel.domain import Preprocessing
+from sublabel.media.domain import Preprocessing
 
 __all__ = ["PaddedConv3d", "VideoBackbone", "small_resnet3d_blocks"]
 

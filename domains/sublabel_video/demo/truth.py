@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 
-from sublabel.files import write_atomically
 from sublabel.errors import ConfigError, TableError
+from sublabel.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ because it describes two of the operators that the library would have defined. t
 Lightning and torchmetrics import it wherever it is installed, so they die with it. Every package of ours
 that needs torch therefore starts with::
 
-    from sublabel._torchvision import ensure_torchvision
+    from sublabel.torchvision_cure import ensure_torchvision
 
     ensure_torchvision()
 

@@ -7,15 +7,15 @@ written against this interface; a package that implements it announces itself in
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from sublabel.errors import ConfigError, MediaError
-from sublabel.extras import needs_extra, requirement_of
+from sublabel.errors import ConfigError
+from sublabel.media.reader import Reader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,11 @@ class Preprocessing(BaseModel):
     """Of a clip: the rate at which its frames are taken from the video."""
 
 
-class Domain(ABC):
-    """The medium's side of the library. Instances are small and picklable: worker processes receive them."""
+class Domain(Reader):
+    """The medium's side of the library: how it is read (`Reader`), transformed, looked at and shown.
+
+    Instances are small and picklable: worker processes receive them.
+    """
 
     name: ClassVar[str]
     num_views: int | None = None
@@ -100,30 +103,6 @@ class Domain(ABC):
         """Make the function from decoded media (uint8) to what is tested: (V, C, …) where there are views."""
         return self.evaluation_transform(preprocessing)
 
-    @abstractmethod
-    def read(self, row: Mapping[str, Any]) -> Tensor:
-        """Decode the media of one manifest row to a uint8 tensor.
-
-        Raises:
-            MediaError: The media cannot be read; its `reason` becomes the row's status.
-        """
-
-    def check(self, row: Mapping[str, Any]) -> None:
-        """Find out, as cheaply as can be, whether a row can be read; by default by reading it.
-
-        Raises:
-            MediaError: It cannot.
-        """
-        self.read(row)
-
-    def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
-        """Decode several rows, which a domain may do faster than one by one: all clips of a video at once.
-
-        Returns:
-            For each row its media, or why it cannot be read.
-        """
-        return read_each(self.read, rows)
-
     def thumbnail(self, media: Tensor) -> Tensor:
         """Make of decoded media the picture that a report shows: the image, or a strip of a clip's frames.
 
@@ -156,7 +135,7 @@ class Domain(ABC):
         """
         import torch
 
-        from sublabel._feature_maps import feature_layer
+        from sublabel.feature_maps import feature_layer
 
         return feature_layer(backbone, torch.zeros(1, *self.preprocessing(backbone).input_size))
 
@@ -174,20 +153,6 @@ class Domain(ABC):
             ConfigError: The domain writes no such files.
         """
         raise ConfigError(f"the domain {self.name!r} writes no animations such as {path}")
-
-
-def read_each(
-    read: Callable[[Mapping[str, Any]], Tensor], rows: Sequence[Mapping[str, Any]]
-) -> list[Tensor | MediaError]:
-    """Read rows one by one, with an error in place of media that cannot be read."""
-
-    def read_or_error(row: Mapping[str, Any]) -> Tensor | MediaError:
-        try:
-            return read(row)
-        except MediaError as error:
-            return error
-
-    return [read_or_error(row) for row in rows]
 
 
 def domain_names() -> list[str]:

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
 import torch
 
-from sublabel.domain import STRIP_FRAMES, load_domain
+from sublabel.errors import ConfigError, MediaError
+from sublabel.media import Reader, domain_names, load_domain
+from sublabel.media.domain import STRIP_FRAMES
 from sublabel_image import ImageDomain
 from sublabel_video import ClipOptions, VideoDomain, ViewOptions
+from tests.media.numbers import Numbers
 
 
 def test_the_thumbnail_of_an_image_is_the_image():
@@ -33,3 +40,30 @@ def test_a_domain_is_built_again_from_its_options():
     assert isinstance(again, VideoDomain)
     assert again.options() == mine.options()
     assert load_domain("image", ImageDomain(48).options()).options() == {"image_size": 48}
+
+
+def test_installed_domains_are_found_by_name_and_another_name_is_refused():
+    assert {"image", "video"} <= set(domain_names())
+    with pytest.raises(ConfigError, match="no domain is called 'smell': installed are image.*install"):
+        load_domain("smell")
+
+
+def test_a_domain_that_reads_one_row_reads_and_checks_many():
+    domain = Numbers(broken={1})
+    assert isinstance(domain, Reader)
+    rows = [{"sample_id": str(number)} for number in range(3)]
+    first, broken, last = domain.read_many(rows)
+    assert torch.equal(first, domain.read(rows[0]))
+    assert torch.equal(last, domain.read(rows[2]))
+    assert isinstance(broken, MediaError)
+    domain.check(rows[0])
+    with pytest.raises(MediaError, match="unreadable: broken"):
+        domain.check(rows[1])
+
+
+def test_domains_are_looked_for_without_torch():
+    code = (
+        "from sublabel.media import domain_names; domain_names(); import sys; print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "False"
