@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from sublabel.domain import load_domain
 from sublabel.errors import ConfigError
 from sublabel.extras import MissingExtraError, needs_extra
+from sublabel.media.domain import load_domain
 
 REPORT = "sys.argv = ['sublabel', 'report', 'study']\nfrom sublabel.cli import main\nsys.exit(main())"
 EXPLAIN = REPORT.replace("'report', 'study'", "'explain', 'study', '--model', 'm', '--label', 'c'")
@@ -30,7 +30,7 @@ def run_without(library, code):
     ("domain", "library"),
     [("image", "timm"), ("image", "PIL"), ("video", "av"), ("video", "pytorchvideo"), ("video", "timm")],
 )
-@pytest.mark.parametrize("code", ["import sublabel_{}", "import sublabel.domain as d; d.load_domain('{}')"])
+@pytest.mark.parametrize("code", ["import sublabel_{}", "import sublabel.media.domain as d; d.load_domain('{}')"])
 def test_a_domain_names_its_own_extra(domain, library, code):
     done = run_without(library, code.format(domain))
     assert done.stderr.splitlines()[-1] == (
@@ -64,7 +64,7 @@ def acme(tmp_path, monkeypatch):
         info.mkdir()
         lines = ["Metadata-Version: 2.1", "Name: acme-text", "Version: 1.0", *metadata]
         (info / "METADATA").write_text("\n".join(lines), encoding="utf-8")
-        points = "[sublabel.domains]\nbig_text = acme_text:Text\n"
+        points = "[sublabel.media.domains]\nbig_text = acme_text:Text\n"
         (info / "entry_points.txt").write_text(points, encoding="utf-8")
         monkeypatch.syspath_prepend(str(tmp_path))
 

@@ -1,5 +1,6 @@
 """The image domain: timm backbones, torchvision v2 transforms, images from files, URLs and Parquet bytes."""
 
+from sublabel.extras import needs_extra
 from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()

@@ -1,5 +1,6 @@
 """The video domain: 3D and frame-averaging backbones, exact reading with PyAV, clips, test-time views."""
 
+from sublabel.extras import needs_extra
 from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from sublabel.errors import ConfigError, MediaError
 from sublabel.media.domain import Domain, Preprocessing
-from sublabel_video.animation import save_animation
 from sublabel_video.backbones import create_backbone
 from sublabel_video.clips import ClipOptions
 from sublabel_video.decoding import check_clip, read_clips

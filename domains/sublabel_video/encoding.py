@@ -13,8 +13,8 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from PIL import Image
 
-from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 
 DEFAULT_RATE = 4.0
 FORMATS = (".mp4", ".webp")

@@ -11,8 +11,9 @@ from rich.console import Group
 from rich.text import Text
 
 from sublabel.errors import ConfigError
-from sublabel.evaluation.statistics import paired_difference
-from sublabel.html import html_table
+from sublabel.evaluation.columns import NOTHING, columns_of, count, mean_difference, percent
+from sublabel.evaluation.runs import RunMetrics
+from sublabel.evaluation.text_table import TextTable
 
 FORMAT, VERSION = "sublabel.Comparison", 1
 CURVE_CAPTION = "top-1 by clips per video"

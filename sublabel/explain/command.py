@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sublabel.errors import ConfigError
-from sublabel.explain.listing import PICTURES
+from sublabel.explain.listing import LISTING, PICTURES
 from sublabel.extras import needs_extra
 
 if TYPE_CHECKING:

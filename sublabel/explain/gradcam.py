@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sublabel.errors import ConfigError, LabelError
+from sublabel.extras import needs_extra
 from sublabel.feature_maps import MapLayout, declared_prefix_tokens, evaluating, feature_layer
 
 if TYPE_CHECKING:

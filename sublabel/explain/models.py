@@ -14,6 +14,7 @@ from sublabel._outputs import output_labels
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.labels import LabelSpace
 from sublabel.media.domain import Domain
+from sublabel.study.folder import StudyFolder, WeakSamples
 from sublabel.tables import read_relabeled
 from sublabel.training import Classifier, ModelCard, load_model, read_card
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from sublabel.errors import ConfigError
 from sublabel.explain.colours import overlay
+from sublabel.extras import needs_extra
 from sublabel.files import write_atomically
 
 LEAST_SIDE = 160

@@ -19,6 +19,7 @@ from sublabel.explain.models import StudyModel
 from sublabel.explain.pictures import film_strip, shown_pixels, side_by_side, write_png
 from sublabel.explain.query import TEST, Candidate, ExplainQuery, Group, find_groups
 from sublabel.media.domain import Domain
+from sublabel.study.folder import StudyFolder, WeakSamples, check_manifest, find_rows
 from sublabel.tables import Manifest
 
 BATCH = 16
@@ -145,7 +146,7 @@ class _Session:
         """The `top` candidates by the probability of the first panel's class; ties keep their order."""
         transform = self.domain.evaluation_transform(self.models[0].card.preprocessing)
         reader = self.study.reader(group.split, self.domain)
-        kept: list[_Shown] = []
+        kept: list[_Example] = []
         unreadable: Counter[str] = Counter()
         for start in range(0, len(group.candidates), BATCH):
             batch = group.candidates[start : start + BATCH]

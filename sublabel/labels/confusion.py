@@ -17,8 +17,11 @@ from scipy import sparse
 from sublabel.errors import LabelError
 from sublabel.files import write_atomically
 from sublabel.html import html_table, shaded_grid
-from sublabel.labels._arrays import check_pair, check_probabilities
-from sublabel.labels._counting import CellCounter
+from sublabel.labels._sums import CellCounter
+from sublabel.labels._teacher import check_probabilities
+from sublabel.labels.alignment import Alignment, AlignmentLike
+from sublabel.labels.cells import Cells
+from sublabel.labels.pairs import Pairs, check_same_vocabularies
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 FORMAT = "sublabel.ConfusionMatrix"

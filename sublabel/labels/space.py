@@ -22,16 +22,7 @@ import numpy as np
 from sublabel.errors import LabelError
 from sublabel.files import write_atomically
 from sublabel.html import html_table
-from sublabel.labels import _serial
-from sublabel.labels._arrays import (
-    DENSE_CELLS,
-    check_pair,
-    check_probabilities,
-    check_sample_ids,
-    iter_cells,
-)
-from sublabel.labels._shuffle import Shuffle
-from sublabel.labels._soft import soft_rows
+from sublabel.labels._codec import decode_array, digest_array, encode_array
 from sublabel.labels.classes import KINDS, Classes, Kind, class_name
 from sublabel.labels.pairs import Pairs, check_same_vocabularies
 from sublabel.labels.targets import HardTargets, Labels, Reasons, Targets, check_labels

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 from sublabel.errors import ConfigError
+from sublabel.extras import needs_extra, requirement_of
 from sublabel.media.reader import Reader
 
 if TYPE_CHECKING:

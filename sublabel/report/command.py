@@ -8,7 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from sublabel.errors import ConfigError
+from sublabel.extras import MissingExtraError, needs_extra
 from sublabel.files import local_file
 
 PAGE = "report.html"

@@ -1,19 +1,27 @@
 """The comparison of strategies: an ablation with every stage stored and resumable.
 
-from sublabel.torchvision_cure import ensure_torchvision
+Its options and the reading of its folder (`sublabel.study.folder`) need no torch.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sublabel.study.options import (  # noqa: E402
-    BASELINE,
-    StudyOptions,
-    TrainOptions,
-    default_strategies,
-)
-from sublabel.study.plan import StudyPlan, plan_study  # noqa: E402
-from sublabel.study.recipe import parse_preset, run_as_script  # noqa: E402
-from sublabel.study.study import Study, holds_study  # noqa: E402
+if TYPE_CHECKING:
+    from sublabel.study.folder import StudyFolder, holds_study, slug
+    from sublabel.study.options import StudyOptions, TrainOptions
+    from sublabel.study.plan import StudyPlan, plan_study
+    from sublabel.study.recipe import parse_preset, run_as_script
+    from sublabel.study.strategies import BASELINE, default_strategies, paper_strategies
+    from sublabel.study.study import Study
+
+_MODULES = {
+    "folder": ("StudyFolder", "holds_study", "slug"),
+    "options": ("StudyOptions", "TrainOptions"),
+    "plan": ("StudyPlan", "plan_study"),
+    "recipe": ("parse_preset", "run_as_script"),
+    "strategies": ("BASELINE", "default_strategies", "paper_strategies"),
+    "study": ("Study",),
+}
 
 __all__ = [
     "BASELINE",
@@ -24,6 +32,7 @@ __all__ = [
     "TrainOptions",
     "default_strategies",
     "holds_study",
+    "paper_strategies",
     "parse_preset",
     "plan_study",
     "run_as_script",

@@ -21,6 +21,7 @@ from sublabel.errors import ArtifactError, ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.labels import Vocabulary
 from sublabel.media.domain import Domain, load_domain
+from sublabel.study.strategies import default_strategies
 from sublabel.tables import Manifest, iter_pairs, open_manifest, read_predictions_metadata
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from sublabel.errors import ConfigError, MediaError
 from sublabel.labels import Alignment
 from sublabel.media.domain import Preprocessing
 from sublabel.media.shards import missing_shards, shard_numbers
+from sublabel.study.folder import slug
 from sublabel.study.options import TrainOptions
 from sublabel.study.splits import SPLITS
 from sublabel.study.study import Study

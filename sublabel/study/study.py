@@ -38,7 +38,8 @@ from sublabel.files import remove_all_abandoned, write_atomically
 from sublabel.jobs import job_map
 from sublabel.labels import Alignment, LabelSpace, Vocabulary
 from sublabel.media.domain import Domain
-from sublabel.study.options import BASELINE, StudyOptions, TrainOptions
+from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
+from sublabel.study.options import StudyOptions, TrainOptions
 from sublabel.study.runner import Runner, classes_that_touch
 from sublabel.study.splits import Splits
 from sublabel.study.strategies import BASELINE
@@ -54,11 +55,6 @@ from sublabel.teacher import ModuleTeacher, predict_manifest
 from sublabel.training import FinetuneModule, Targets, join_targets, load_model, read_card, warm_start
 
 _log = logging.getLogger(__name__)
-
-
-def holds_study(out: str | Path) -> bool:
-    """Whether a study was begun in a folder, so that something may have been trained there."""
-    return (Path(out) / STUDY_FILE).exists()
 
 
 class Study:

@@ -20,9 +20,7 @@ from sublabel.errors import ConfigError, MediaError
 from sublabel.files import write_atomically
 from sublabel.provenance import claim_folder
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
-from sublabel_image.pages import co_occurrence
-from sublabel_video._drawing import encode_video
-from sublabel_video._truth import Segment, Truth, write_truth
+from sublabel_image.demo import co_occurrence
 from sublabel_video.clips import ClipOptions
 from sublabel_video.decoding import read_clips
 from sublabel_video.demo.drawing import encode_video

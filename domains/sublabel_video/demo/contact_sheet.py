@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2.functional import to_pil_image
 
-from sublabel.errors import ConfigError, MediaError
+from sublabel.errors import ConfigError
 from sublabel.files import write_atomically
-from sublabel_video._truth import Truth, load_truth
+from sublabel_video.decoding import read_frames
+from sublabel_video.demo.truth import Truth, load_truth
 
 TEXT_HEIGHT = 15
 GAP = 2

@@ -23,10 +23,10 @@ from sublabel.errors import ConfigError
 from sublabel.files import write_atomically
 from sublabel.provenance import claim_folder
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, versions
-from sublabel_image.pages import co_occurrence
-from sublabel_video._contact_sheet import contact_sheet
-from sublabel_video._drawing import MOTIONS, draw_scene, encode_video
-from sublabel_video._truth import Segment, Truth, action_at, load_truth, write_truth
+from sublabel_image.demo import co_occurrence
+from sublabel_video.demo.contact_sheet import contact_sheet
+from sublabel_video.demo.drawing import MOTIONS, draw_scene, encode_video
+from sublabel_video.demo.truth import Segment, Truth, action_at, load_truth, write_truth
 
 __all__ = [
     "ACTIONS",
