@@ -30,7 +30,9 @@ def run_without(library, code):
     ("domain", "library"),
     [("image", "timm"), ("image", "PIL"), ("video", "av"), ("video", "pytorchvideo"), ("video", "timm")],
 )
-@pytest.mark.parametrize("code", ["import sublabel_{}", "import sublabel.media.domain as d; d.load_domain('{}')"])
+@pytest.mark.parametrize(
+    "code", ["import sublabel_{}", "import sublabel.media.domain as d; d.load_domain('{}')"]
+)
 def test_a_domain_names_its_own_extra(domain, library, code):
     done = run_without(library, code.format(domain))
     assert done.stderr.splitlines()[-1] == (

@@ -99,16 +99,18 @@ class MediaTable:
             )
         return vocabulary.encode(self.rows[column].to_pylist())
 
-    def join(self, sample_ids: pa.Array, labels: np.ndarray, *, subset: bool = False) -> np.ndarray:
-        """Bring labels that belong to `sample_ids` into this table's order, int64 (N,).
+    def positions_of(self, sample_ids: pa.Array, *, subset: bool = False) -> np.ndarray:
+        """Where each row's sample stands in a list of ids: what brings their targets into this table's order.
 
         Args:
             sample_ids: string (M,), distinct.
-            labels: int (M,).
-            subset: Let samples without a label have -1.
+            subset: Let samples that are not in the list have -1.
+
+        Returns:
+            int64 (N,), each in -1..M-1.
 
         Raises:
-            TableError: The two do not hold exactly the same samples; with `subset`, a label has no sample.
+            TableError: The two do not hold exactly the same samples; with `subset`, an id has no sample.
         """
         missing = pc.index_in(sample_ids, value_set=self.rows["sample_id"].combine_chunks()).null_count
         positions = pc.index_in(self.rows["sample_id"], value_set=sample_ids)
@@ -118,9 +120,8 @@ class MediaTable:
                 f"samples have no label and {missing} of {len(sample_ids)} labels have no sample; run the "
                 "teacher pass on this manifest"
             )
-        padded = np.append(np.asarray(labels, dtype=np.int64), -1)
-        joined: np.ndarray = padded[pc.fill_null(positions, len(labels)).to_numpy()]
-        return joined
+        found: np.ndarray = pc.fill_null(positions, -1).to_numpy().astype(np.int64)
+        return found
 
     def read(self, index: int) -> Tensor:
         """The decoded media of one row, uint8.

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sublabel.study.folder import StudyFolder, holds_study, slug
-    from sublabel.study.options import StudyOptions, TrainOptions
+    from sublabel.study.options import StudyOptions
     from sublabel.study.plan import StudyPlan, plan_study
     from sublabel.study.recipe import parse_preset, run_as_script
     from sublabel.study.strategies import BASELINE, default_strategies, paper_strategies
-    from sublabel.study.study import Study
+    from sublabel.study.study import Row, Study, train_row
 
 _MODULES = {
     "folder": ("StudyFolder", "holds_study", "slug"),
-    "options": ("StudyOptions", "TrainOptions"),
+    "options": ("StudyOptions",),
     "plan": ("StudyPlan", "plan_study"),
     "recipe": ("parse_preset", "run_as_script"),
     "strategies": ("BASELINE", "default_strategies", "paper_strategies"),
-    "study": ("Study",),
+    "study": ("Row", "Study", "train_row"),
 }
 
 __all__ = [
     "BASELINE",
+    "Row",
     "Study",
     "StudyFolder",
     "StudyOptions",
     "StudyPlan",
-    "TrainOptions",
     "default_strategies",
     "holds_study",
     "paper_strategies",
@@ -37,6 +37,7 @@ __all__ = [
     "plan_study",
     "run_as_script",
     "slug",
+    "train_row",
 ]
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -35,7 +36,7 @@ from sublabel.tables import (
     iter_batches,
     read_metadata,
 )
-from sublabel.teacher.base import Teacher
+from sublabel.teacher.base import Teacher, checked_prediction
 
 # Of a worker; whole videos where they have more.
 ROWS_PER_READ = 32
@@ -160,7 +161,10 @@ def _refuse_unknown(batch: list[MediaRow], vocabulary: Vocabulary, manifest: Man
 def _prediction_rows(batch: list[MediaRow], teacher: Teacher) -> pa.RecordBatch:
     weak_labels = [row.weak_label for row in batch]
     inputs = [row.media for row in batch if row.status == OK]
-    predicted = zip(*teacher.predict(torch.stack(inputs)), strict=True) if inputs else iter([])
+    predicted: Iterator[Any] = iter([])
+    if inputs:
+        answer = teacher.predict(torch.stack(inputs))
+        predicted = zip(*checked_prediction(answer, len(inputs), teacher.vocabulary), strict=True)
     pairs = [next(predicted) if row.status == OK else (None, None) for row in batch]
     return pa.RecordBatch.from_arrays(
         [

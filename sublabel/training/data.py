@@ -1,8 +1,8 @@
-"""Labelled media for training: a data set of media and targets, the data module, and who evaluates what."""
+"""Labelled media for training: inputs, inputs with targets, the data module, and who evaluates what."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -14,64 +14,89 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sublabel import distributed
 from sublabel.errors import ConfigError, MediaError
-from sublabel.labels import LabelSpace
+from sublabel.labels import HardTargets, LabelSpace, Targets
 from sublabel.media.reader import Reader
 from sublabel.media.table import MediaTable
 from sublabel.tables import Manifest, read_relabeled
-from sublabel.tables.io import Location
-from sublabel.training.targets import HardTargets, Targets, join_targets
+
+Transform = Callable[[Tensor], Tensor]
 
 
-class LabeledDataset(Dataset[tuple[Tensor, Any]]):
-    """The rows of a media table that have a target, as `(input, target)`.
+class MediaInputs(Dataset[Tensor]):
+    """The rows of a media table as inputs of a network.
 
     Args:
         media: The media.
-        labels: int64 (N,), one for each row of the table, or other `Targets` of it; rows with -1, or without
-            a target, are left out and counted in `dropped`.
         transform: From decoded media to an input.
-        class_transforms: Class → its own transform, as for classes that must not be flipped; a sample of
-            several classes has the first there is.
+        exceptions: bool (N,), rows that have another transform, such as those of classes that must not be
+            flipped.
+        exceptional_transform: The transform of those rows.
     """
 
     def __init__(
         self,
         media: MediaTable,
-        labels: np.ndarray | Targets,
-        transform: Callable[[Tensor], Tensor],
-        class_transforms: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
+        transform: Transform,
+        *,
+        exceptions: np.ndarray | None = None,
+        exceptional_transform: Transform | None = None,
     ) -> None:
-        if len(labels) != len(media):
-            raise ConfigError(
-                f"got {len(labels)} labels for {len(media)} samples; give one label for each sample"
-            )
         self.media = media
-        self.targets = labels if isinstance(labels, Targets) else HardTargets(labels)
-        self.kept = self.targets.kept
-        self.dropped = len(labels) - len(self.kept)
         self.transform = transform
-        self.class_transforms = class_transforms or {}
+        self.exceptions = exceptions
+        self.exceptional_transform = exceptional_transform
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.media)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        row = int(self.kept[index])
+    def __getitem__(self, row: int) -> Tensor:
         try:
             media = self.media.read(row)
         except MediaError as error:
             sample_id = self.media.rows["sample_id"][row].as_py()
             raise MediaError(
-                f"sample {sample_id!r} cannot be read ({error.reason}); a teacher pass over the manifest "
-                "lists all such samples: drop them from the manifest, or train on a relabeled table, which "
-                "leaves them out. Run a study again with --leave_out_unreadable true: it decodes all target "
-                "samples once and goes on without those that fail"
+                f"sample {sample_id!r} cannot be read ({error.reason}): drop it from the manifest, or give "
+                "it no target; a teacher pass over the manifest lists all such samples"
             ) from error
-        transform = self.transform
-        if self.class_transforms:
-            own = (self.class_transforms.get(label) for label in self.targets.classes(row))
-            transform = next(filter(None, own), transform)
-        return transform(media), self.targets[row]
+        is_exception = self.exceptions is not None and self.exceptions[row]
+        transform = self.exceptional_transform if is_exception else self.transform
+        return (transform or self.transform)(media)
+
+
+class LabeledDataset(Dataset[tuple[Any, Any]]):
+    """Those inputs of a data set that have a target, as `(input, target)`.
+
+    Args:
+        inputs: A map-style data set of N inputs, or of tuples that begin with one.
+        targets: Of each input, or labels int64 (N,); inputs with -1, or without a target, are left out.
+
+    Raises:
+        ConfigError: There are more or fewer targets than inputs.
+    """
+
+    def __init__(self, inputs: Any, targets: Targets | np.ndarray) -> None:
+        if len(targets) != len(inputs):
+            raise ConfigError(
+                f"got {len(targets)} targets for {len(inputs)} samples; expected one for each, in the order "
+                "of the data set: join them on their sample ids first (`Targets.take` brings them into an order)"
+            )
+        self.inputs = inputs
+        self.targets = targets if isinstance(targets, Targets) else HardTargets(np.asarray(targets))
+        self.kept = np.flatnonzero(self.targets.keep)
+        """int64 (M,), positions of the inputs that have a target."""
+
+    @property
+    def dropped(self) -> int:
+        """How many inputs have no target."""
+        return len(self.targets) - len(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        row = int(self.kept[index])
+        item = self.inputs[row]
+        return item[0] if isinstance(item, tuple | list) else item, self.targets[row]
 
 
 class EvaluationSampler(DistributedSampler[Any]):
@@ -101,7 +126,7 @@ class EvaluationSampler(DistributedSampler[Any]):
 
 
 class LabelDataModule(L.LightningDataModule):
-    """Loaders over labelled datasets; any of the three may be None.
+    """Loaders over data sets of `(input, target)`; any of the three may be None.
 
     Args:
         train: Training samples, shuffled; the last incomplete batch of an epoch is left out.
@@ -109,35 +134,31 @@ class LabelDataModule(L.LightningDataModule):
         test: Test samples.
         batch_size: Samples a batch (per device).
         num_workers: Loader processes; 0 loads in the training process.
+
+    Raises:
+        ConfigError: There is no training sample.
     """
 
     def __init__(
         self,
-        train: LabeledDataset | None = None,
+        train: Any = None,
         *,
-        val: LabeledDataset | None = None,
-        test: LabeledDataset | None = None,
+        val: Any = None,
+        test: Any = None,
         batch_size: int = 128,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
         if train is not None and len(train) == 0:
-            raise ConfigError(
-                f"no sample is left to train on: all {train.dropped} were dropped by their label (-1)"
-            )
+            dropped = getattr(train, "dropped", 0)
+            raise ConfigError(f"no sample is left to train on: {dropped} were dropped, having no target (-1)")
         self.train, self.val, self.test = train, val, test
         self.batch_size = batch_size
         self.num_workers = num_workers
 
     @classmethod
     def from_tables(
-        cls,
-        manifest: Manifest,
-        relabeled: str | Path,
-        reader: Reader,
-        transform: Callable[[Tensor], Tensor],
-        predictions: Location | None = None,
-        **options: Any,
+        cls, manifest: Manifest, relabeled: str | Path, reader: Reader, transform: Transform, **options: Any
     ) -> tuple[LabelDataModule, LabelSpace]:
         """Pre-training data: the `weak` split of a manifest with the targets of a relabeled table.
 
@@ -146,32 +167,32 @@ class LabelDataModule(L.LightningDataModule):
             relabeled: The relabeled table.
             reader: Reads the media, as a domain does.
             transform: From decoded media to an input.
-            predictions: What was relabeled; soft targets need it.
             **options: As for the class.
 
         Returns:
             The data module, and the label space whose `heads` are the widths of the student's.
+
+        Raises:
+            TableError: The two do not hold the same samples.
         """
         media = MediaTable.from_manifest(manifest.filter(split="weak"), reader)
         table = read_relabeled(relabeled)
-        targets = join_targets(media, table, predictions)
-        return cls(LabeledDataset(media, targets, transform), **options), table.space
+        targets = table.targets.take(media.positions_of(table.sample_ids))
+        return cls(LabeledDataset(MediaInputs(media, transform), targets), **options), table.space
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Any]]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches of the training samples."""
         return self._loader(self.train, train=True)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Any]] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The validation samples in order, each on one device."""
         return [] if self.val is None else self._loader(self.val)
 
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, Any]]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """The test samples in order, each on one device."""
         return self._loader(self.test)
 
-    def _loader(
-        self, dataset: LabeledDataset | None, *, train: bool = False
-    ) -> DataLoader[tuple[Tensor, Any]]:
+    def _loader(self, dataset: Any, *, train: bool = False) -> DataLoader[Any]:
         if dataset is None:
             raise ConfigError(
                 "this data module was made without that split; give it as `train=`, `val=` or `test=`"

@@ -20,23 +20,21 @@ from sublabel.files import write_atomically
 from sublabel.labels import Vocabulary
 from sublabel.media import MEDIA_COLUMNS, CachedReader, DecodedMedia, MediaTable, decode_manifest
 from sublabel.media.domain import Domain
-from sublabel.study.options import StudyOptions
+from sublabel.options import RunOptions
 from sublabel.tables import Manifest
 
 _log = logging.getLogger(__name__)
 
-SPLITS = ("weak", "target_train", "target_test")
 
-
-class Splits:
-    """The splits of a study's manifest; each is opened when it is first asked for.
+class StudyMedia:
+    """The media of a study's splits; each split is opened when it is first asked for.
 
     Args:
-        manifest: Of the study.
-        fingerprint: The manifest's.
-        vocabulary: Of the target classes.
+        manifest: The study's manifest.
+        fingerprint: Digest of the manifest.
+        vocabulary: The target classes.
         domain: The medium.
-        options: The study's.
+        run: How the study is run.
         out: The study's folder.
         is_settled: Whether something may have been trained in that folder. Until then what could not be read
             is tried again, and media of another manifest are replaced.
@@ -48,7 +46,7 @@ class Splits:
         fingerprint: str,
         vocabulary: Vocabulary,
         domain: Domain,
-        options: StudyOptions,
+        run: RunOptions,
         out: Path,
         *,
         is_settled: bool,
@@ -57,16 +55,16 @@ class Splits:
         self.fingerprint = fingerprint
         self.vocabulary = vocabulary
         self.domain = domain
-        self.options = options
+        self.run = run
         self.out = out
         self.is_settled = is_settled
         self._media: dict[str, MediaTable] = {}
         self._labels: dict[str, np.ndarray] = {}
 
-    def media(self, split: str) -> MediaTable:
+    def table(self, split: str) -> MediaTable:
         """The rows of a split and their media; decoded first if the study wants it so."""
         if split not in self._media:
-            self._media[split] = self._decode(split) if self.options.decode_once else self._open(split)
+            self._media[split] = self._decode(split) if self.run.decode_once else self._open(split)
         return self._media[split]
 
     def target_labels(self, split: str) -> np.ndarray:
@@ -78,13 +76,15 @@ class Splits:
         if split in self._labels:
             return self._labels[split]
         failures = self._failures(split)
-        media = self.media(split)
+        media = self.table(split)
         labels = media.labels("label", self.vocabulary)
-        if failures and not self.options.leave_out_unreadable:
+        if failures and not self.run.leave_out_unreadable:
             listed = "; ".join(f"{sample_id!r}: {why}" for sample_id, why in failures.items())
             raise TableError(
                 f"{len(failures)} of {len(labels)} samples of {split} cannot be read ({listed[:500]}): mend "
-                "them, take them out of the manifest, or run with --leave_out_unreadable true"
+                "them, take them out of the manifest, or run with "
+                "leave_out_unreadable: true (--leave_out_unreadable "
+                "true)"
             )
         readable = pc.invert(pc.is_in(media.rows["sample_id"], pa.array(list(failures), pa.string())))
         self._labels[split] = np.where(readable.to_numpy(), labels, -1)
@@ -95,23 +95,23 @@ class Splits:
 
         What once could not be is tried again, unless something was trained without it.
         """
-        final = self.is_settled and self.options.leave_out_unreadable
-        if self.options.decode_once:
-            self.media(split)
+        final = self.is_settled and self.run.leave_out_unreadable
+        if self.run.decode_once:
+            self.table(split)
             failures = DecodedMedia(self._decoded_folder(split)).failures()
             return failures if final or not failures else self._decode_again(split, failures)
         # What is to be left out must be known for certain; else a look that costs less will do.
-        thorough = self.options.leave_out_unreadable
+        thorough = self.run.leave_out_unreadable
         kind = "-decoded" if thorough else ""
         stored = self.out / f"{split}-{self.fingerprint[:12]}{kind}.json"
         if stored.exists():
             failures = dict(json.loads(stored.read_text(encoding="utf-8")))
             if final or not failures:
                 return failures
-            failures = self.media(split).failures(thorough=True, among=failures)
+            failures = self.table(split).failures(thorough=True, among=failures)
         else:
-            failures = self.media(split).failures(thorough=thorough)
-        _log.info("%s: %d of %d samples cannot be read", split, len(failures), len(self.media(split)))
+            failures = self.table(split).failures(thorough=thorough)
+        _log.info("%s: %d of %d samples cannot be read", split, len(failures), len(self.table(split)))
         with write_atomically(stored) as file:
             file.write(json.dumps(failures, indent=1, ensure_ascii=False).encode())
         return failures
@@ -120,7 +120,7 @@ class Splits:
         spool = None
         if "image" in self.manifest.columns:
             spool = self.out / f"{split}-{self.fingerprint[:12]}.arrow"
-        reader = CachedReader(self.domain, self.options.cache_bytes)
+        reader = CachedReader(self.domain, self.run.cache_bytes)
         return MediaTable.from_manifest(self.manifest.filter(split=split), reader, spool=spool)
 
     def _decoded_folder(self, split: str) -> Path:
@@ -133,7 +133,7 @@ class Splits:
             self.domain,
             folder,
             made_by={"manifest": self.fingerprint, "domain": self.domain.options()},
-            num_workers=self.options.num_workers,
+            num_workers=self.run.num_workers,
             replace=not self.is_settled,
         )
         _log.info("%s: %s", folder, summary)
