@@ -11,7 +11,7 @@
 {weak,target_train,target_test}/CLASS/*, where a class of `weak` is the query that its videos were found by.
 Untrimmed videos are cut into clips, which inherit the query as their weak label. A preset sets defaults and
 every option overrides them (`--help`, `--print_config`, `--config run.yaml`); they stand in
-`video_presets.py`. The method is `train_row` below: change it there. docs/video.md leads through the full run.
+`video_presets.py`. The method is `train_row` below: change it there. docs/video.md leads through the run.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class StudyOptions(BaseModel):
         for name, strategy in self.strategies.items():
             if strategy.teacher_classes > self.teacher_top_k:
                 raise ValueError(
-                    f"{name!r} looks at {strategy.teacher_classes} of the teacher's classes, and teacher_top_k "
-                    f"keeps {self.teacher_top_k}: raise it"
+                    f"{name!r} looks at {strategy.teacher_classes} of the teacher's classes, and "
+                    f"teacher_top_k keeps {self.teacher_top_k}: raise it"
                 )
         return self
 

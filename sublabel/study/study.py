@@ -408,7 +408,7 @@ class Study:
             file.write(lines.encode())
         model.save(
             folder,
-            domain=self.domain.name,
+            domain=self.domain,
             backbone=self.options.backbone,
             fingerprints={**prints, "manifest": self.fingerprint},
             made_by={"seed": row.seed, "precision": self.precision, **made_by},

@@ -35,7 +35,7 @@ def as_teacher(
         ConfigError: It is none of these, or a module's classes are not known.
     """
     if isinstance(teacher, TrainedModel):
-        teacher, vocabulary = teacher.classifier, vocabulary or teacher.vocabulary
+        return ModuleTeacher(teacher.classifier, teacher.vocabulary, top_k=top_k, precision=precision)
     if isinstance(teacher, nn.Module):
         if vocabulary is None:
             raise ConfigError(

@@ -78,7 +78,7 @@ class LabeledDataset(Dataset[tuple[Any, Any]]):
         if len(targets) != len(inputs):
             raise ConfigError(
                 f"got {len(targets)} targets for {len(inputs)} samples; expected one for each, in the order "
-                "of the data set: join them on their sample ids first (`Targets.take` brings them into an order)"
+                "of the data set: join them on their sample ids first (`Targets.take` orders them)"
             )
         self.inputs = inputs
         self.targets = targets if isinstance(targets, Targets) else HardTargets(np.asarray(targets))

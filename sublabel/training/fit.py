@@ -19,7 +19,7 @@ from torch import nn
 
 from sublabel.errors import ConfigError
 from sublabel.labels import Targets, Vocabulary
-from sublabel.media.domain import Preprocessing
+from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
 from sublabel.training.checkpoint import ModelCard, WarmStartReport, save_model, warm_start
 from sublabel.training.classifier import Classifier
@@ -56,7 +56,7 @@ class TrainedModel:
         self,
         folder: str | Path,
         *,
-        domain: str,
+        domain: Domain,
         backbone: str,
         fingerprints: Mapping[str, str] | None = None,
         made_by: Mapping[str, Any] | None = None,
@@ -65,16 +65,17 @@ class TrainedModel:
 
         Args:
             folder: Made if it does not exist.
-            domain: The domain's name, whose `create_backbone` builds the backbone.
-            backbone: The backbone's name in it.
+            domain: Builds the backbone again; the card has its name and options.
+            backbone: The backbone's name in the domain.
             fingerprints: Of what the model was made from.
             made_by: Further facts for the card.
 
         Raises:
-            ArtifactError: The preprocessing is not known.
+            ConfigError: The preprocessing is not known.
         """
         card = ModelCard(
-            domain=domain,
+            domain=domain.name,
+            domain_options=domain.options(),
             backbone=backbone,
             classes=self.classes,
             preprocessing=need_preprocessing(self),
@@ -204,11 +205,12 @@ def finetune(
     options = options or TrainOptions()
     names = _class_names(classes, dataset)
     report = None
-    backbone = model
     if isinstance(model, TrainedModel):
+        preprocessing = preprocessing or model.preprocessing
         backbone = copy.deepcopy(model.classifier.backbone)
         report = warm_start(backbone, model.classifier.state_dict())
-        preprocessing = preprocessing or model.preprocessing
+    else:
+        backbone = model
     _seed(seed)
     module = FinetuneModule(backbone, len(names), **_module_options(options, preprocessing))
     steps, log = _fit(module, dataset, options, precision, run, trainer, checkpoint, val)

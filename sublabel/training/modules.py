@@ -7,7 +7,7 @@ strategy, and nothing here is SPL's own: any backbone, any labels, and an optimi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -225,7 +225,8 @@ class FinetuneModule(PretrainModule):
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
         inputs, labels = batch
         probabilities = self.probabilities(inputs)
-        for name, metric in self.metrics.items():
+        for name, module in self.metrics.items():
+            metric = cast(Metric, module)
             metric.update(probabilities, labels)
             self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, batch_size=len(labels))
 
