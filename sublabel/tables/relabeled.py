@@ -167,7 +167,7 @@ def relabel_table(
         >>> [space.names[targets[row]] if targets.keep[row] else None for row in range(3)]
         ['cat', 'cat × (disagreed)', None]
     """
-    out, chosen = output_of(predictions, out), Strategy.parse(strategy)
+    chosen, out = Strategy.parse(strategy), output_of(predictions, out)
     table = OpenPredictions.open(predictions, threads, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out)
