@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 

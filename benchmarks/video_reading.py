@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 
@@ -33,8 +33,8 @@ from torch.nn.functional import interpolate  # noqa: E402
 
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest, versions  # noqa: E402
 from sublabel_video.clips import ClipOptions, ClipSampling, sample_clips  # noqa: E402
+from sublabel_video.decoding import probe, read_clips  # noqa: E402
 from sublabel_video.prepare import MANIFEST_NAME, prepare_videos  # noqa: E402
-from sublabel_video.reading import probe, read_clips  # noqa: E402
 
 CLIP = ClipOptions(frames=8, stride=8, fps=30)
 SHORT_SIDE = 112

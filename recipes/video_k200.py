@@ -10,209 +10,55 @@
 `--data` is a manifest of videos (Parquet, CSV, JSON Lines) or a folder with
 {weak,target_train,target_test}/CLASS/*, where a class of `weak` is the query that its videos were found by.
 Untrimmed videos are cut into clips, which inherit the query as their weak label. A preset sets defaults and
-every option overrides them (`--help`, `--print_config`, `--config run.yaml`). What is trained in which order
-stands in `sublabel.study`.
-
-docs/video.md leads through the full run. The paper publishes the method, the network (3D ResNet50), its
-ImageNet initialisation, the numbers of classes, videos and clips, and the results; all other settings are
-ours.
+every option overrides them (`--help`, `--print_config`, `--config run.yaml`); they stand in
+`video_presets.py`. The method is `train_row` below: change it there. docs/video.md leads through the run.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from rich.console import Console
 
-from sublabel.errors import ConfigError
-from sublabel.evaluation import Comparison
-from sublabel.labels import RawSPL
+from recipes.video_presets import PRESETS, clip_manifest
+from sublabel.distributed import is_first_process
+from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.report.command import report_of_study
-from sublabel.study import (
-    Study,
-    StudyOptions,
-    TrainOptions,
-    default_strategies,
-    holds_study,
-    is_first_process,
-    parse_preset,
-    plan_study,
-    run_as_script,
-)
-from sublabel.tables import open_manifest, write_folder_manifest
-from sublabel_video import ClipOptions, ClipSampling, VideoDomain, ViewOptions, cut_clips
-from sublabel_video.cli import read_names
-from sublabel_video.collage import CollageOptions, make_collages
-from sublabel_video.cutting import CutSummary
-from sublabel_video.synthetic import SyntheticOptions, make_videos
-
-Preset = Literal["demo", "tennis", "tennis_3d", "k200"]
+from sublabel.study import Row, Study, parse_preset, plan_study, run_as_script
+from sublabel_video import VideoDomain
 
 
-class DataOptions(BaseModel):
-    """Where the videos come from, and how clips are cut from them."""
+def train_row(study: Study, row: Row) -> RunMetrics:
+    """The method for one row of the table and one seed; a stage that has ended is read from its folder.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str | None = Field(None, description="manifest or folder; demo makes its own")
-    exclude: str | None = Field(
-        None,
-        description="file with the names of weak videos to leave out, one a line (those of the test set)",
-    )
-    out: str | None = Field(
-        None, description="folder for all artefacts, default runs/PRESET; a stopped run goes on there"
-    )
-    clip: ClipOptions = Field(ClipOptions(), description="frames of a clip")
-    sampling: ClipSampling = Field(ClipSampling(), description="clips of an untrimmed video")
-    views: ViewOptions = Field(ViewOptions(), description="of a test video, whose probabilities are averaged")
-    image_size: PositiveInt = Field(112, description="input pixels")
-    short_side: PositiveInt | None = Field(None, description="decoded pixels; default: image_size × 8/7")
-    synthetic: SyntheticOptions = Field(SyntheticOptions(), description="demo: the generated videos")
-    collage: CollageOptions = Field(CollageOptions(), description="tennis, tennis_3d: the untrimmed videos")
-    dry_run: bool = Field(
-        False, description="check paths, vocabularies and shapes, say what would be done, stop"
-    )
-
-
-FAST: dict[str, Any] = {
-    "optimizer": "adamw",
-    "learning_rate": 4e-3,
-    "weight_decay": 0.05,
-    "schedule": "one_cycle",
-}
-DEMO = StudyOptions(
-    backbone="small_resnet3d",
-    strategies=default_strategies(RawSPL(min_count=5)),
-    clips_per_video=(4, 8),
-    pretrain=TrainOptions(epochs=6, batch_size=32, augmentation="shift", **FAST),
-    finetune=TrainOptions(epochs=20, batch_size=16, augmentation="shift", **FAST),
-    decode_once=True,
-    jobs=2,
-)
-SLOW: dict[str, Any] = {**FAST, "batch_size": 16, "augmentation": "resized_crop"}
-TENNIS = StudyOptions(
-    backbone="tsn:tf_efficientnet_lite0",
-    pretrained=True,
-    strategies=default_strategies(RawSPL(min_count=5)),
-    seeds=3,
-    pretrain=TrainOptions(epochs=4, **{**SLOW, "learning_rate": 5e-4}),
-    finetune=TrainOptions(epochs=15, **{**SLOW, "learning_rate": 5e-4}),
-    # On CPUs, depthwise convolutions are slower in bfloat16.
-    precision="32-true",
-    eval_batch_size=32,
-    decode_once=True,
-    jobs=2,
-)
-TENNIS_3D = TENNIS.model_copy(
-    update={
-        "backbone": "small_resnet3d",
-        "pretrained": False,
-        "pretrain": TrainOptions(epochs=10, **{**SLOW, "learning_rate": 2e-3}),
-        "finetune": TrainOptions(epochs=30, **{**SLOW, "learning_rate": 2e-3}),
-        "precision": "auto",
-    }
-)
-K200 = StudyOptions(
-    backbone="slow_r50",
-    pretrained=True,
-    strategies=default_strategies(RawSPL(min_count=10)),
-    clips_per_video=(1, 2, 3),
-    pretrain=TrainOptions(epochs=50, batch_size=16, learning_rate=0.1, weight_decay=1e-4),
-    finetune=TrainOptions(epochs=30, batch_size=16, learning_rate=0.02, weight_decay=1e-4),
-    eval_batch_size=60,
-    num_workers=12,
-    checkpoints=True,
-    cache_bytes=0,
-)
-PRESETS: dict[Preset, tuple[StudyOptions, DataOptions]] = {
-    "demo": (
-        DEMO,
-        DataOptions(
-            synthetic=SyntheticOptions(videos=200, target_test=60),
-            clip=ClipOptions(frames=8, stride=2, fps=15),
-            sampling=ClipSampling(mode="uniform", clips_per_video=16),
-            image_size=32,
-            short_side=32,
-        ),
-    ),
-    "tennis": (
-        TENNIS,
-        DataOptions(clip=ClipOptions(frames=4, stride=12, fps=30), sampling=ClipSampling(mode="all")),
-    ),
-    "tennis_3d": (
-        TENNIS_3D,
-        DataOptions(
-            clip=ClipOptions(frames=8, stride=6, fps=30), sampling=ClipSampling(mode="all"), image_size=64
-        ),
-    ),
-    "k200": (
-        K200,
-        DataOptions(
-            sampling=ClipSampling(mode="random", clips_per_video=5),
-            views=ViewOptions(clips=10, crops=3),
-            image_size=224,
-        ),
-    ),
-}
-
-
-def video_manifest(preset: Preset, options: DataOptions, out: Path, scratch: Path) -> Path:
-    """Write the preset's manifest of whole videos, that of a folder to `scratch`; or take the user's."""
-    data = Path(options.data or "")
-    # Tables may lie beside the videos; a folder of tables alone is a manifest in shards.
-    is_table = any(data.glob("*.parquet")) and not (data / "weak").is_dir()
-    is_folder = preset == "k200" and data.is_dir() and not is_table
-    if (not options.data) != (preset == "demo"):
-        raise ConfigError(
-            f"the preset {preset} needs --data; the top of recipes/video_k200.py says what"
-            if not options.data
-            else "the preset demo makes its own videos: choose another --preset for your --data"
-        )
-    if options.exclude is not None and not is_folder:
-        raise ConfigError("--exclude is for a folder of videos; take the rows out of your manifest instead")
-    if preset == "demo":
-        return make_videos(out / "videos", options.synthetic)
-    if preset.startswith("tennis"):
-        return make_collages(data, out / "videos", options.collage)
-    if not is_folder:
-        return data
-    write_folder_manifest(scratch / "videos.parquet", data, exclude=read_names(options.exclude))
-    return scratch / "videos.parquet"
-
-
-def clip_manifest(preset: Preset, options: DataOptions, out: Path) -> tuple[Path, CutSummary]:
-    """Write the manifest of clips; that of a study which was begun in `out` is never changed.
-
-    Raises:
-        TableError: The study that was begun in `out` has other clips.
+    The first row is trained on the clean target set alone. Its model is the teacher: it looks at every weak
+    clip before any other row is trained.
     """
-    clips, is_begun = out / "clips.parquet", holds_study(out)
-    with TemporaryDirectory() as scratch:
-        videos = open_manifest(video_manifest(preset, options, out, Path(scratch) if is_begun else out))
-        cut = cut_clips(
-            videos, clips, options.clip, options.sampling, num_workers=8, replace_others=not is_begun
-        )
-    return clips, cut
+    pretrained = None
+    if row.strategy is not None:
+        # (weak label, teacher prediction) → pre-training classes, by the row's strategy.
+        labels = study.relabel(row)
+        # A fresh backbone learns them on the weak clips.
+        pretrained = study.pretrain(row, labels)
+    # Its head is thrown away, and it is fine-tuned on the clean clips.
+    finetuned = study.finetune(row, pretrained)
+    # Several views of each test video, whose probabilities are averaged.
+    return study.test(row, finetuned)
 
 
 def main(arguments: list[str] | None = None) -> Comparison | None:
-    """Make the manifest of clips, run the study, print its table."""
-    preset, (study_options, options) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
-    out = Path(options.out or f"runs/{preset}")
+    """Cut the clips, train all rows, print their table."""
+    preset, (study_options, run, data) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
+    out = Path(data.out or f"runs/{preset}")
     console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
-    clips, cut = clip_manifest(preset, options, out)
+    clips, cut = clip_manifest(preset, data, out)
     console.print(str(cut), soft_wrap=True)
-    domain = VideoDomain(
-        options.clip, image_size=options.image_size, short_side=options.short_side, views=options.views
-    )
-    study = Study(clips, domain, study_options, out)
-    if options.dry_run:
+    domain = VideoDomain(data.clip, image_size=data.image_size, short_side=data.short_side, views=data.views)
+    study = Study(clips, domain, study_options, out, run=run)
+    if data.dry_run:
         console.print(plan_study(study).to_rich())
         return None
-    comparison = study.run()
+    comparison = study.run(train_row)
     console.print(comparison.to_rich())
     console.print(f"table, models, labels and predictions: {out}/comparison.md and beside it", soft_wrap=True)
     if is_first_process():

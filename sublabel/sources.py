@@ -135,7 +135,7 @@ class Keywords:
     def __init__(
         self, keywords: Mapping[str, str | re.Pattern[str] | Iterable[str | re.Pattern[str]]], *, column: str
     ) -> None:
-        self.vocabulary = Vocabulary(keywords)
+        self.vocabulary = Vocabulary(list(keywords))
         self.column = column
         self._patterns = [
             [
@@ -188,6 +188,7 @@ def apply_source(manifest: Manifest | Location, source: WeakLabelSource, out: st
     Raises:
         TableError: The table is damaged, or lacks a column that the source looks at.
         LabelError: The source returned a label outside its vocabulary.
+        ConfigError: `out` is a URL, a folder, or a place that the manifest is read from.
 
     Example:
         >>> import tempfile
@@ -199,8 +200,9 @@ def apply_source(manifest: Manifest | Location, source: WeakLabelSource, out: st
         SourceSummary(rows=2, abstained=1, counts={'cat': 1})
     """
     manifest = manifest if isinstance(manifest, Manifest) else open_manifest(manifest)
+    out = manifest.output(out)
     kept = [field for field in manifest.stored if field.name != "weak_label"]
-    resolves = manifest.base is not None and Path(out).parent.absolute() != Path(manifest.base)
+    resolves = manifest.base is not None and out.parent.absolute() != Path(manifest.base)
     counts: Counter[int] = Counter()
     with TableWriter(out, pa.schema([*kept, pa.field("weak_label", pa.string())])) as writer:
         for batch in manifest.stored_batches(batch_size=4_096):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 # Tests import torchmetrics and timm as oracles, some of them before anything of ours.
 ensure_torchvision()

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 import sublabel as sl
-from sublabel._files import local_path, write_atomically
+from sublabel.files import local_path, write_atomically
 from sublabel.tables import TableWriter
 
 SCHEMA = pa.schema([("n", pa.int64())])

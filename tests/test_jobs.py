@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from sublabel._jobs import job_map
 from sublabel.errors import ConfigError
+from sublabel.jobs import job_map
 from sublabel.labels import Vocabulary
 
 
@@ -53,7 +53,7 @@ def test_an_error_in_a_job_reaches_us():
 
 def test_jobs_end_when_their_parent_is_killed():
     script = """
-from sublabel._jobs import job_map
+from sublabel.jobs import job_map
 if __name__ == "__main__":
     with job_map(2) as run_all:
         list(run_all(exec, ["import os, time; print(os.getpid(), flush=True); time.sleep(600)"]))

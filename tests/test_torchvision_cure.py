@@ -68,13 +68,13 @@ def fake_torchvision(tmp_path: Path) -> Path:
 def test_torchvision_and_what_imports_it_work_with_the_cure():
     check_python(
         """
-        from sublabel import _torchvision
-        _torchvision.ensure_torchvision()
+        from sublabel import torchvision_cure
+        torchvision_cure.ensure_torchvision()
         import lightning, timm, torch, torchmetrics, torchvision
         from torchvision.transforms import v2
         assert v2.Resize(4)(torch.zeros(3, 8, 8)).shape == (3, 4, 4)
-        _torchvision.ensure_torchvision()
-        assert len(_torchvision._definitions) == 1
+        torchvision_cure.ensure_torchvision()
+        assert len(torchvision_cure._definitions) == 1
         """
     )
 
@@ -87,7 +87,7 @@ def test_the_cure_works_after_a_failed_import():
         try:
             import torchvision
         except RuntimeError:
-            from sublabel._torchvision import ensure_torchvision
+            from sublabel.torchvision_cure import ensure_torchvision
             ensure_torchvision()
         from torchvision.transforms import v2
         """
@@ -153,11 +153,11 @@ def test_a_healthy_torchvision_is_left_alone(fake_torchvision: Path):
     (fake_torchvision / f"_C{EXTENSION_SUFFIXES[-1]}").symlink_to(loadable)
     check_python(
         """
-        from sublabel import _torchvision
-        _torchvision.ensure_torchvision()
+        from sublabel import torchvision_cure
+        torchvision_cure.ensure_torchvision()
         import torchvision
-        _torchvision.ensure_torchvision()
-        assert torchvision.healthy and not _torchvision._definitions
+        torchvision_cure.ensure_torchvision()
+        assert torchvision.healthy and not torchvision_cure._definitions
         """,
         fake_torchvision.parent,
     )
@@ -169,7 +169,7 @@ def test_a_library_that_cannot_load_is_cured_anywhere(fake_torchvision: Path):
     assert "operator torchvision::nms does not exist" in plain.stderr
     check_python(
         """
-        from sublabel._torchvision import ensure_torchvision
+        from sublabel.torchvision_cure import ensure_torchvision
         ensure_torchvision()
         import torchvision
         assert not torchvision.healthy
@@ -182,7 +182,7 @@ def test_nothing_happens_without_torchvision():
     check_python(
         """
         sys.modules["torchvision"] = None
-        from sublabel._torchvision import ensure_torchvision
+        from sublabel.torchvision_cure import ensure_torchvision
         ensure_torchvision()
         assert "torch" not in sys.modules
         """

@@ -1,13 +1,15 @@
 """The image domain: timm backbones, torchvision v2 transforms, images from files, URLs and Parquet bytes."""
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.extras import needs_extra
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 
-from sublabel_image.backbones import create_backbone  # noqa: E402
-from sublabel_image.domain import ImageDomain  # noqa: E402
-from sublabel_image.reading import read_image  # noqa: E402
-from sublabel_image.transforms import AUGMENTATIONS, evaluation_transform, training_transform  # noqa: E402
+with needs_extra("the domain 'image'", "sublabel[image]"):
+    from sublabel_image.backbones import create_backbone
+    from sublabel_image.domain import ImageDomain
+    from sublabel_image.reading import read_image
+    from sublabel_image.transforms import AUGMENTATIONS, evaluation_transform, training_transform
 
 __all__ = [
     "AUGMENTATIONS",

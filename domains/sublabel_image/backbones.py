@@ -37,7 +37,7 @@ def create_backbone(name: str, *, pretrained: bool = False, weights: str | Path 
     Args:
         name: Any name of `timm.list_models()`, with or without a pretrained tag, or `small_resnet7`.
         pretrained: Load timm's published weights (downloads them from the hub on first use).
-        weights: A local weights file for that model instead, its classifier included.
+        weights: A local file instead, with all weights of that model, its classifier included.
 
     Returns:
         A module from (B, 3, H, W) float to (B, D) features, with `num_features` = D.
@@ -80,10 +80,10 @@ def _load_weights(name: str, weights: Path) -> nn.Module:
 
 
 class SmallResNet(nn.Module):
-    """A ResNet-7 for images of 8 to 64 pixels: four convolutions and one residual block, max-pooled.
+    """A ResNet-7 for images of 8 to 64 pixels: four convolutions and one residual block, max-pooled (ours).
 
-    Cut down, by us, from the ResNet-9 that the fast CIFAR-10 entries of DAWNBench made known, so that two
-    cores train it in minutes.
+    It is cut down from the ResNet-9 of the fast CIFAR-10 entries of DAWNBench, so that two cores train it in
+    minutes.
 
     Args:
         widths: Channels of the four stages; the last one is `num_features`.
@@ -107,7 +107,7 @@ class SmallResNet(nn.Module):
         self.reset_classifier(num_classes)
 
     def get_classifier(self) -> nn.Module:
-        """The last layer, as timm's models have it."""
+        """Return the last layer, as timm's models do."""
         return self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str = "max") -> None:
@@ -116,12 +116,12 @@ class SmallResNet(nn.Module):
         self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward_features(self, inputs: Tensor) -> Tensor:
-        """Feature maps (B, num_features, H / 8, W / 8) of images (B, in_chans, H, W)."""
+        """Compute feature maps (B, num_features, H / 8, W / 8) of images (B, in_chans, H, W)."""
         maps: Tensor = self.stage3(self.stage2(self.stage1(self.stem(inputs))))
         return maps
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Features (B, num_features), or logits where there is a classifier."""
+        """Compute features (B, num_features) of images (B, in_chans, H, W), or logits (B, num_classes)."""
         output: Tensor = self.fc(self.forward_features(inputs).amax((-2, -1)))
         return output
 
@@ -143,7 +143,7 @@ def _convolution(in_width: int, out_width: int) -> nn.Sequential:
 
 @register_model
 def small_resnet7(pretrained: bool = False, **options: Any) -> SmallResNet:
-    """A `SmallResNet` of 0.4 M parameters (ours); there are no published weights.
+    """Build a `SmallResNet` of 0.4 M parameters (ours), which has no published weights.
 
     Args:
         pretrained: timm refuses True, as there are no weights.

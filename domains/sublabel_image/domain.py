@@ -1,4 +1,4 @@
-"""The image side of `sublabel.domain.Domain`."""
+"""The image side of `sublabel.media.domain.Domain`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from sublabel.domain import Domain, Preprocessing
+from sublabel.media.domain import Domain, Preprocessing
 from sublabel_image.backbones import create_backbone
 from sublabel_image.reading import read_image
 from sublabel_image.transforms import AUGMENTATIONS, Transform, evaluation_transform, training_transform
@@ -18,7 +18,7 @@ class ImageDomain(Domain):
     """Still images.
 
     Args:
-        image_size: Input height and width in pixels; None takes what the backbone was made for.
+        image_size: Input height and width in pixels; None takes the size that the backbone was made for.
     """
 
     name: ClassVar[str] = "image"
@@ -27,17 +27,17 @@ class ImageDomain(Domain):
         self.image_size = image_size
 
     def options(self) -> dict[str, Any]:
-        """The input size."""
+        """The input size, as a value that JSON keeps."""
         return {"image_size": self.image_size}
 
     def create_backbone(
         self, name: str, *, pretrained: bool = False, weights: str | None = None
     ) -> nn.Module:
-        """Any timm model by name: `sublabel_image.create_backbone`."""
+        """Build a timm model by its name with `sublabel_image.create_backbone`."""
         return create_backbone(name, pretrained=pretrained, weights=weights)
 
     def preprocessing(self, backbone: nn.Module) -> Preprocessing:
-        """Timm's data config of the backbone, at `image_size` where one is given."""
+        """Take timm's data config of the backbone, at `image_size` where one is given."""
         size = {} if self.image_size is None else {"input_size": (3, self.image_size, self.image_size)}
         config = resolve_model_data_config(backbone, args=size)
         return Preprocessing(
@@ -51,13 +51,13 @@ class ImageDomain(Domain):
     def training_transform(
         self, preprocessing: Preprocessing, augmentation: str | None = None, *, flip: bool = True
     ) -> Transform:
-        """`sublabel_image.training_transform`."""
+        """Make an augmentation with `sublabel_image.training_transform`; default: the first one."""
         return training_transform(preprocessing, augmentation or next(iter(AUGMENTATIONS)), flip=flip)
 
     def evaluation_transform(self, preprocessing: Preprocessing) -> Transform:
-        """`sublabel_image.evaluation_transform`."""
+        """Make the centre crop with `sublabel_image.evaluation_transform`."""
         return evaluation_transform(preprocessing)
 
     def read(self, row: Mapping[str, Any]) -> Tensor:
-        """`sublabel_image.read_image`."""
+        """Read an image, uint8 (3, H, W), with `sublabel_image.read_image`."""
         return read_image(row)

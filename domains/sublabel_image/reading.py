@@ -1,4 +1,4 @@
-"""Images from a manifest row: bytes in the table, a local file, or any URL that fsspec opens."""
+"""The image of a manifest row: bytes in the table, a local file, or any URL that fsspec opens."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def read_image(row: Mapping[str, Any]) -> Tensor:
     """Decode one image to RGB, upright as its EXIF orientation says.
 
     Args:
-        row: Has `image` (bytes) or `uri` (path or fsspec URL); bytes win.
+        row: A manifest row with `image` (bytes), or else `uri` (path or fsspec URL).
 
     Returns:
         uint8 (3, H, W).
 
     Raises:
-        MediaError: `missing`, or `unreadable` with Pillow's reason.
+        MediaError: There is no such image ("missing: …"), or Pillow cannot read it ("unreadable: …").
     """
     data = row.get("image")
     if data is None:

@@ -1,4 +1,4 @@
-"""Training augmentations and the test-time transform, in torchvision v2, from uint8 to uint8 (C, H, W).
+"""Training augmentations and the test-time transform of images, uint8 (C, H, W), in torchvision v2.
 
 Scaling and normalisation come later, on the device (`sublabel.training.Classifier`).
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
+from sublabel.media.domain import Preprocessing
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -21,11 +21,19 @@ AUGMENTATIONS = {
     "shift_flip": "pad by an eighth and crop back, and flip from left to right, for small images",
     "shift": "the same without the flip, for images whose left and right matter, such as digits",
 }
-"""The first is the default."""
+"""Name of each augmentation and what it does; the first one is the default."""
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
-    """Resize the short side to the input size over `crop_fraction`, and crop the centre."""
+    """Make the transform of teacher and test: resize, and crop the centre.
+
+    Args:
+        preprocessing: What the backbone wants: the short side is resized to `input_size` over
+            `crop_fraction`.
+
+    Returns:
+        A function from an image uint8 (C, H, W) of any size to one of the input size.
+    """
     _, height, width = preprocessing.input_size
     short_side = int(min(height, width) / preprocessing.crop_fraction)
     resize = v2.Resize(short_side, _interpolation(preprocessing))
@@ -38,8 +46,11 @@ def training_transform(preprocessing: Preprocessing, augmentation: str, *, flip:
 
     Args:
         preprocessing: What the backbone wants.
-        augmentation: Its name.
+        augmentation: Name of the augmentation.
         flip: False leaves out its flip from left to right.
+
+    Returns:
+        A function from an image uint8 (C, H, W) of any size to one of the input size.
 
     Raises:
         ConfigError: There is no augmentation of that name.

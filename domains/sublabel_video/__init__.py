@@ -1,22 +1,24 @@
 """The video domain: 3D and frame-averaging backbones, exact reading with PyAV, clips, test-time views."""
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.extras import needs_extra
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 
-from sublabel_video.animation import save_animation  # noqa: E402
-from sublabel_video.backbones import create_backbone  # noqa: E402
-from sublabel_video.clips import ClipOptions, ClipSampling, sample_clips  # noqa: E402
-from sublabel_video.cutting import cut_clips  # noqa: E402
-from sublabel_video.domain import VideoDomain  # noqa: E402
-from sublabel_video.reading import probe, read_clips, read_frames  # noqa: E402
-from sublabel_video.transforms import (  # noqa: E402
-    AUGMENTATIONS,
-    ViewOptions,
-    evaluation_transform,
-    training_transform,
-    views_transform,
-)
+with needs_extra("the domain 'video'", "sublabel[video]"):
+    from sublabel_video.backbones import create_backbone
+    from sublabel_video.clips import ClipOptions, ClipSampling, sample_clips
+    from sublabel_video.cutting import cut_clips
+    from sublabel_video.decoding import probe, read_clips, read_frames
+    from sublabel_video.domain import VideoDomain
+    from sublabel_video.encoding import save_animation
+    from sublabel_video.transforms import (
+        AUGMENTATIONS,
+        ViewOptions,
+        evaluation_transform,
+        training_transform,
+        views_transform,
+    )
 
 __all__ = [
     "AUGMENTATIONS",

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from jsonargparse import auto_cli
-from rich.console import Console
 
-from sublabel.errors import SublabelError
+from sublabel.cli.rendering import console
+from sublabel.cli.running import run_command
 from sublabel.tables import open_manifest, write_folder_manifest
-from sublabel_video import synthetic
 from sublabel_video.clips import ClipOptions, ClipSampling
 from sublabel_video.cutting import cut_clips
+from sublabel_video.demo import SyntheticOptions, contact_sheet, make_videos
 from sublabel_video.prepare import prepare_videos
 
 
@@ -37,10 +37,10 @@ def prepare(
     Args:
         videos: Manifest of whole videos.
         out: Folder for the videos; a run that was stopped goes on there.
-        short_side: Pixels.
+        short_side: Shorter side of the prepared videos, in pixels.
         gop: Frames from one keyframe to the next.
         crf: x264's constant rate factor; lower is better and larger.
-        num_workers: Processes.
+        num_workers: Processes that transcode; 0 transcodes in this one.
     """
     options = {"short_side": short_side, "gop": gop, "crf": crf, "num_workers": num_workers}
     return str(prepare_videos(open_manifest(videos), out, **options))
@@ -58,8 +58,8 @@ def cut(
     Args:
         videos: Manifest of whole videos.
         out: The Parquet file to write.
-        clip: Frames of a clip.
-        sampling: How many clips, and where.
+        clip: Frames of a clip and the time between them.
+        sampling: How many clips of a video, and where.
         num_workers: Threads that read headers.
     """
     clips = cut_clips(
@@ -68,14 +68,14 @@ def cut(
     return str(clips)
 
 
-def generate(out: str, options: synthetic.SyntheticOptions | None = None) -> str:
+def generate(out: str, options: SyntheticOptions | None = None) -> str:
     """Generate untrimmed videos whose temporal noise is known.
 
     Args:
         out: Folder for videos and manifest.
         options: What is generated.
     """
-    return str(synthetic.make_videos(out, options))
+    return str(make_videos(out, options))
 
 
 def sheet(videos: list[str], out: str) -> str:
@@ -85,31 +85,26 @@ def sheet(videos: list[str], out: str) -> str:
         videos: The MP4 files.
         out: The PNG to write.
     """
-    synthetic.contact_sheet(videos, out)
+    contact_sheet(videos, out)
     return out
 
 
 def read_names(path: str | None) -> list[str]:
-    """The lines of a text file that are not blank; none without a file."""
+    """Read the lines of a text file that are not blank; none without a file."""
     lines = [] if path is None else Path(path).read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends with one message and exit code 2, Ctrl-C with one and 130."""
+    """Run a command and return its exit code, as `sublabel.cli.running.run_command` gives it."""
     logging.basicConfig(level=logging.WARNING)
-    try:
-        said = auto_cli([manifest, prepare, cut, generate, sheet], args=arguments, as_positional=True)
-    except (SublabelError, OSError) as error:
-        Console(stderr=True, markup=False, emoji=False, highlight=False).print(
-            f"error: {error}", soft_wrap=True
-        )
-        return 2
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
-        return 130
-    Console(markup=False, emoji=False, highlight=False).print(said, soft_wrap=True)
-    return 0
+    given = sys.argv[1:] if arguments is None else arguments
+
+    def command() -> None:
+        said = auto_cli([manifest, prepare, cut, generate, sheet], args=given, as_positional=True)
+        console().print(said, soft_wrap=True)
+
+    return run_command("sublabel-video", given, command)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which clips to cut from a video, in exact seconds."""
+"""The shape of a clip, and which clips to cut from a video, in exact seconds."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from sublabel.errors import ConfigError
 
-# Seconds (ours). No camera is meant that is faster, and a reader's times are exact to a microsecond.
+# Seconds (ours): below it, a microsecond of tolerance in a reader's times would no longer be small.
 SHORTEST_STEP = Fraction(1, 1000)
 
 
 class ClipOptions(BaseModel):
-    """The frames of a clip: `frames` × `stride`, as 8×8 at 30 fps (2.13 s), or as many in `clip_seconds`.
+    """The shape of a clip: its number of frames and the time from one to the next.
 
-    The paper does not state its clip shape; the default is the 8×8 of Slow-only networks (Feichtenhofer et
-    al., ICCV 2019). Times follow from the options alone, whatever a file's own frame rate is.
+    The time is given as `stride` / `fps`, or by the length of the whole clip, `clip_seconds`. It follows from
+    the options alone, whatever a file's own frame rate is. The paper does not state its clip shape; the
+    default is the 8×8 at 30 fps (2.13 s) of Slow-only networks (Feichtenhofer et al., ICCV 2019).
 
     Example:
         >>> [str(ClipOptions(frames=4, **how).step) for how in ({"stride": 6}, {"clip_seconds": 2})]
@@ -46,8 +47,8 @@ class ClipOptions(BaseModel):
         if not isfinite(seconds) or self.step < SHORTEST_STEP:
             raise ConfigError(
                 f"got frames={self.frames}, stride={self.stride}, fps={self.fps} and "
-                f"clip_seconds={self.clip_seconds}; expected finite values that put the frames of a clip at "
-                "least a millisecond apart"
+                f"clip_seconds={self.clip_seconds}; expected finite values with a millisecond or more "
+                "between the frames of a clip"
             )
         return self
 
@@ -65,15 +66,15 @@ class ClipOptions(BaseModel):
 
 
 class ClipSampling(BaseModel):
-    """How many clips of a video, and where."""
+    """How many clips to cut from a video, and where in its time."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["uniform", "random", "all"] = Field(
-        "uniform", description="spread evenly; drawn by chance; or every non-overlapping clip"
+        "uniform", description="spread evenly, drawn by chance, or all clips without overlap, one by one"
     )
-    clips_per_video: PositiveInt = Field(10, description="not used by `all`")
-    seed: int = Field(0, description="of `random`")
+    clips_per_video: PositiveInt = Field(10, description="clips of each video; not used by `all`")
+    seed: int = Field(0, description="seed of the draws of `random`")
 
 
 class Clip(NamedTuple):
@@ -92,14 +93,14 @@ def sample_clips(
     draws are nested: 5 clips are the first 5 draws of 10.
 
     Args:
-        duration: Of the video, in seconds.
-        sampling: How many clips and where.
-        clip: Their length.
-        video_id: Of the video, for `random`.
+        duration: Length of the video in seconds.
+        sampling: How many clips to choose, and where.
+        clip: The shape of a clip, which gives its length.
+        video_id: Name of the video, which `random` draws by.
 
     Returns:
-        The clips by start. A video that is no longer than a clip by a whole step between frames has one
-        clip to choose from, and gives [0, duration]; where it is shorter than a clip, reading then says so.
+        The clips by start. A video that is longer than a clip by less than one step between frames, or
+        shorter, has one clip to choose from, [0, duration]; whether it holds a clip, reading finds out.
 
     Example:
         >>> sampling, clip = ClipSampling(clips_per_video=3), ClipOptions(frames=4, stride=15)

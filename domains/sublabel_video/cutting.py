@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from sublabel.errors import MediaError, TableError
+from sublabel.provenance import differences, refuse_others
 from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter, read_metadata
-from sublabel_video._media import absolute_uri
 from sublabel_video.clips import Clip, ClipOptions, ClipSampling, sample_clips
-from sublabel_video.reading import probe, span_failure
+from sublabel_video.decoding import absolute_uri, probe, span_failure
 
 # Videos whose headers are read at the same time.
 BATCH_ROWS = 1024
@@ -79,17 +79,26 @@ def cut_clips(
         replace_others: Write over a file that was made from other rows or options, instead of refusing to.
 
     Raises:
-        TableError: The manifest is damaged, or has no `uri`; or `out` was made from others and must stay.
+        TableError: The manifest is damaged, or has no `uri`; or `out` is another file, and must stay.
+        ConfigError: `out` was made from other rows or options, and must stay.
     """
     manifest.require("sample_id", "uri")
-    made_from, schema = _survey(manifest, clip, sampling)
-    kept = _kept(out, made_from)
-    if kept is not None:
-        return kept
-    if not replace_others and Path(out).exists():
+    rows_digest, schema = _survey(manifest)
+    made_from = {
+        "format": FORMAT_VERSION,
+        "clip": {"frames": clip.frames, "step": str(clip.step)},
+        "sampling": sampling.model_dump(mode="json"),
+        "rows": rows_digest,
+    }
+    stored = _stored(out)
+    if stored is not None:
+        if not differences(stored.made_from, made_from):
+            return replace(stored.summary, kept=True)
+        if not replace_others:
+            refuse_others(out, stored.made_from, made_from)
+    elif not replace_others and Path(out).exists():
         raise TableError(
-            f"{out} was cut from other videos or with another `clip` or `sampling`, and something may have "
-            "been trained on it: give those that it was cut with, or choose another folder"
+            f"{out} is there and was not cut from videos, or is damaged; give another path, or delete it"
         )
     durations: list[Fraction | MediaError] = []
     summary, reasons = CutSummary(), Counter[str]()
@@ -104,7 +113,7 @@ def cut_clips(
             durations += found
     summary.videos, summary.unreadable = len(durations), dict(sorted(reasons.items()))
     # A second pass, since the file begins with the summary of all of it.
-    metadata = {"made_from": made_from, "summary": json.dumps(asdict(summary))}
+    metadata = {"made_from": json.dumps(made_from), "summary": json.dumps(asdict(summary))}
     remaining = iter(durations)
     with TableWriter(out, schema, metadata) as writer:
         for rows in _batches(manifest, schema.names):
@@ -124,10 +133,9 @@ def _is_cut(row: dict[str, Any]) -> bool:
     return row["uri"] is not None and row.get("split") in (None, "weak")
 
 
-def _survey(manifest: Manifest, clip: ClipOptions, sampling: ClipSampling) -> tuple[str, pa.Schema]:
-    """A digest of all that decides what is cut, but for the videos themselves; and the columns to write."""
-    options = [FORMAT_VERSION, clip.frames, str(clip.step), sampling.model_dump(mode="json")]
-    digest = hashlib.sha256(json.dumps(options).encode())
+def _survey(manifest: Manifest) -> tuple[str, pa.Schema]:
+    """A digest of the rows, and the columns to write."""
+    digest = hashlib.sha256()
     filled = set(ALWAYS_WRITTEN)
     for rows in _batches(manifest, manifest.columns):
         for row in rows:
@@ -137,17 +145,22 @@ def _survey(manifest: Manifest, clip: ClipOptions, sampling: ClipSampling) -> tu
     return digest.hexdigest(), pa.schema([each for each in MANIFEST_SCHEMA if each.name in filled])
 
 
-def _kept(out: str | Path, made_from: str) -> CutSummary | None:
-    """The summary of a file that is already what it should be."""
+class _Stored(NamedTuple):
+    """What a file that was cut before says of itself."""
+
+    made_from: dict[str, Any]
+    summary: CutSummary
+
+
+def _stored(out: str | Path) -> _Stored | None:
+    """None where there is no file that `cut_clips` wrote."""
     if not Path(out).exists():
         return None
     try:
-        stored = read_metadata(out)
-    except TableError:
+        metadata = read_metadata(out)
+        return _Stored(json.loads(metadata["made_from"]), CutSummary(**json.loads(metadata["summary"])))
+    except (TableError, KeyError, json.JSONDecodeError):
         return None
-    if stored.get("made_from") != made_from:
-        return None
-    return replace(CutSummary(**json.loads(stored["summary"])), kept=True)
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""The video side of `sublabel.domain.Domain`."""
+"""The video side of `sublabel.media.domain.Domain`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from torch import Tensor, nn
 
-from sublabel.domain import Domain, Preprocessing
 from sublabel.errors import ConfigError, MediaError
-from sublabel_video.animation import save_animation
+from sublabel.media.domain import Domain, Preprocessing
 from sublabel_video.backbones import create_backbone
 from sublabel_video.clips import ClipOptions
-from sublabel_video.reading import check_clip, read_clips
+from sublabel_video.decoding import check_clip, read_clips
+from sublabel_video.encoding import save_animation
 from sublabel_video.transforms import (
     AUGMENTATIONS,
     Transform,
@@ -29,7 +29,7 @@ NO_URI = "missing: the row has no uri"
 
 
 class VideoDomain(Domain):
-    """Videos. A sample is a span of a file: a clip of an untrimmed video, or a whole trimmed one.
+    """Videos: a sample is a span of a file, such as a clip of an untrimmed video or a whole trimmed one.
 
     A sample is decoded to the frames of its whole span at the clip's rate; clips of `clip.frames` are cut
     from them, at random in training, in the middle for the teacher, and spread evenly for a test's views.
@@ -37,8 +37,8 @@ class VideoDomain(Domain):
     Args:
         clip: Frames of a clip and the time between them; default 8 × 8 at 30 fps.
         image_size: Input height and width in pixels.
-        short_side: Pixels of the short side of decoded frames; default: `image_size` × 8/7 (256 for 224).
-        views: Of a test; default one.
+        short_side: Shorter side of decoded frames in pixels; default: `image_size` × 8/7 (256 for 224).
+        views: Clips and crops of a sample at test time; default one view.
 
     Raises:
         ConfigError: `short_side` is smaller than `image_size`.
@@ -61,12 +61,12 @@ class VideoDomain(Domain):
         self.num_views = self.views.clips * self.views.crops
         if self.short_side < image_size:
             raise ConfigError(
-                f"short_side is {short_side} and image_size {image_size}; frames must not be smaller than "
-                "inputs"
+                f"short_side is {short_side} and image_size {image_size}; expected frames that are no "
+                "smaller than inputs: raise short_side, or leave it out"
             )
 
     def options(self) -> dict[str, Any]:
-        """Clip, sizes and views."""
+        """The clip, the sizes and the views, as values that JSON keeps."""
         return {
             "clip": self.clip.model_dump(mode="json"),
             "image_size": self.image_size,
@@ -87,11 +87,11 @@ class VideoDomain(Domain):
     def create_backbone(
         self, name: str, *, pretrained: bool = False, weights: str | None = None
     ) -> nn.Module:
-        """A 3D network, or `tsn:` and any timm model: `sublabel_video.create_backbone`."""
+        """Build a 3D network, or `tsn:` and any timm model, with `sublabel_video.create_backbone`."""
         return create_backbone(name, pretrained=pretrained, weights=weights)
 
     def preprocessing(self, backbone: nn.Module) -> Preprocessing:
-        """The backbone's mean and deviation, at the domain's clip and size."""
+        """Take the backbone's mean and deviation, at the domain's clip and size."""
         own = cast(Preprocessing, backbone.preprocessing)
         return own.model_copy(
             update={
@@ -104,33 +104,33 @@ class VideoDomain(Domain):
     def training_transform(
         self, preprocessing: Preprocessing, augmentation: str | None = None, *, flip: bool = True
     ) -> Transform:
-        """`sublabel_video.training_transform`."""
+        """Make an augmentation with `sublabel_video.training_transform`; default: the first one."""
         return training_transform(preprocessing, augmentation or next(iter(AUGMENTATIONS)), flip=flip)
 
     def evaluation_transform(self, preprocessing: Preprocessing) -> Transform:
-        """`sublabel_video.evaluation_transform`."""
+        """Make the middle view with `sublabel_video.evaluation_transform`."""
         return evaluation_transform(preprocessing)
 
     def test_transform(self, preprocessing: Preprocessing) -> Transform:
-        """`sublabel_video.views_transform` with the domain's views."""
+        """Make the domain's views with `sublabel_video.views_transform`."""
         return views_transform(preprocessing, self.views)
 
     def read(self, row: Mapping[str, Any]) -> Tensor:
-        """The frames of one sample, uint8 (N, 3, H, W), N ≥ `clip.frames`: `sublabel_video.read_clips`."""
+        """Read the frames of one sample, uint8 (N, 3, H, W), N ≥ `clip.frames`, with `read_clips`."""
         [frames] = self.read_many([row])
         if isinstance(frames, MediaError):
             raise frames
         return frames
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Look at a video's packets and a sample's first frame: `sublabel_video.reading.check_clip`."""
+        """Look at a video's packets and a sample's first frame with `sublabel_video.decoding.check_clip`."""
         uri = row.get("uri")
         if uri is None:
             raise MediaError(NO_URI)
         check_clip(uri, (row.get("start"), row.get("end")), self.clip)
 
     def read_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Tensor | MediaError]:
-        """The frames of several samples; each video is decoded once for all of its own."""
+        """Read the frames of several samples; each video is decoded once for all its samples."""
         of_video: dict[str | None, list[int]] = defaultdict(list)
         for position, row in enumerate(rows):
             of_video[row.get("uri")].append(position)
@@ -147,5 +147,5 @@ class VideoDomain(Domain):
     def save_animation(
         self, frames: np.ndarray, path: str | Path, *, frames_per_second: float | None = None
     ) -> None:
-        """`sublabel_video.save_animation`."""
+        """Write an MP4 or WebP with `sublabel_video.save_animation`."""
         save_animation(frames, path, frames_per_second=frames_per_second)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,20 +19,21 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from sublabel._files import local_path, remove_all_abandoned, write_atomically
-from sublabel._jobs import job_map
 from sublabel.errors import ConfigError, MediaError
+from sublabel.files import local_path, remove_all_abandoned, write_atomically
+from sublabel.jobs import job_map
+from sublabel.provenance import digest
 from sublabel.tables import MANIFEST_SCHEMA, Manifest, TableWriter
-from sublabel_video._media import (
+from sublabel_video.decoding import (
     DAMAGED,
     RESIZED,
     RGBConverter,
     absolute_uri,
-    add_h264_stream,
     open_video,
     shown_frames,
     time_base,
 )
+from sublabel_video.encoding import add_h264_stream
 
 MANIFEST_NAME = "manifest.parquet"
 # Changes with whatever changes the bytes of a prepared file beside the options.
@@ -147,7 +146,8 @@ def _write_manifest(manifest: Manifest, path: Path, prepared: dict[str, str]) ->
 def _prepare_one(uri: str, *, folder: Path, short_side: int, gop: int, crf: int) -> _Outcome:
     try:
         made_from = [_state(uri), short_side, gop, crf, FORMAT_VERSION]
-        name = f"{_digest([absolute_uri(uri)])}-{_digest(made_from)}.mp4"
+        digests = (digest(part)[:DIGEST_CHARACTERS] for part in ([absolute_uri(uri)], made_from))
+        name = f"{'-'.join(digests)}.mp4"
         if (folder / name).exists():
             return _Outcome(name)
         _transcode(uri, folder / name, short_side=short_side, gop=gop, crf=crf)
@@ -156,10 +156,6 @@ def _prepare_one(uri: str, *, folder: Path, short_side: int, gop: int, crf: int)
     except av.FFmpegError as error:
         return _Outcome("", reason=f"cannot be encoded: {type(error).__name__}")
     return _Outcome(name, is_new=True)
-
-
-def _digest(values: list[object]) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def _state(uri: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Training augmentations and test-time views of clips, in torchvision v2: the same for all frames of a clip.
 
-From decoded frames uint8 (N, C, H, W) to inputs uint8 (C, T, H, W). Scaling and normalisation come later, on
-the device (`sublabel.training.Classifier`).
+They turn decoded frames, uint8 (N, C, H, W), into inputs, uint8 (C, T, H, W). Scaling and normalisation come
+later, on the device (`sublabel.training.Classifier`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError
+from sublabel.media.domain import Preprocessing
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -26,7 +26,7 @@ AUGMENTATIONS = {
     "shift_flip": "pad by an eighth and crop back, and flip from left to right, for small frames",
     "shift": "the same without the flip",
 }
-"""The first is the default; all begin with a random clip of the decoded frames."""
+"""Name of each augmentation and what it does after cutting a random clip; the first one is the default."""
 
 
 class ViewOptions(BaseModel):
@@ -42,9 +42,12 @@ def training_transform(preprocessing: Preprocessing, augmentation: str, *, flip:
     """Make one of the `AUGMENTATIONS`.
 
     Args:
-        preprocessing: What the backbone wants, `input_size` (C, T, H, W).
-        augmentation: Its name.
+        preprocessing: What the backbone wants, with `input_size` (C, T, H, W).
+        augmentation: Name of the augmentation.
         flip: False leaves out its flip from left to right.
+
+    Returns:
+        A function from decoded frames uint8 (N, C, H, W), N ≥ T, to a clip uint8 (C, T, H, W).
 
     Raises:
         ConfigError: There is no augmentation of that name.
@@ -70,19 +73,38 @@ def training_transform(preprocessing: Preprocessing, augmentation: str, *, flip:
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
-    """The middle clip, short side resized to the input size over `crop_fraction`, and the centre crop."""
-    views = views_transform(preprocessing, ViewOptions())
-    transform: Transform = v2.Compose([views, _only_view])
+    """Make the transform of a teacher: the middle clip, resized, and its centre crop.
+
+    Args:
+        preprocessing: What the backbone wants: frames are resized to a short side of `input_size` over
+            `crop_fraction`.
+
+    Returns:
+        A function from decoded frames uint8 (N, C, H, W), N ≥ T, to a clip uint8 (C, T, H, W).
+    """
+    transform: Transform = v2.Compose([_Views(preprocessing, ViewOptions()), _only_view])
     return transform
 
 
 def views_transform(preprocessing: Preprocessing, views: ViewOptions) -> Transform:
-    """All test-time views of a sample, uint8 (clips × crops, C, T, H, W); a single one is the middle."""
+    """Make the transform of a test, which cuts all views of a sample.
+
+    Args:
+        preprocessing: What the backbone wants, with `input_size` (C, T, H, W).
+        views: How many clips and crops; a single clip or crop is the middle one.
+
+    Returns:
+        A function from decoded frames uint8 (N, C, H, W), N ≥ T, to views uint8 (clips × crops, C, T, H, W).
+    """
     return _Views(preprocessing, views)
 
 
 class RandomClip:
-    """Consecutive frames from a random place, `frames` (N, C, H, W) → (T, C, H, W)."""
+    """Cut consecutive frames from a random place: (N, C, H, W) → (T, C, H, W).
+
+    Args:
+        num_frames: T, the frames of a clip.
+    """
 
     def __init__(self, num_frames: int) -> None:
         self.num_frames = num_frames
@@ -122,7 +144,7 @@ class _Views:
 
 
 class _Resize:
-    """Short side to the input size over `crop_fraction`; frames that have it already stay as they are."""
+    """Resize the short side to the input size over `crop_fraction`; frames of that size stay as they are."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.short_side = round(min(preprocessing.input_size[-2:]) / preprocessing.crop_fraction)
@@ -136,7 +158,7 @@ class _Resize:
 
 
 def channels_first(clip: Tensor) -> Tensor:
-    """(T, C, H, W) → (C, T, H, W), as 3D convolutions take it."""
+    """Move the channels to the front, (T, C, H, W) → (C, T, H, W), as 3D convolutions take them."""
     return clip.transpose(0, 1)
 
 
@@ -147,7 +169,8 @@ def _only_view(views: Tensor) -> Tensor:
 def _last_start(frames: Tensor, num_frames: int) -> int:
     if len(frames) < num_frames:
         raise ConfigError(
-            f"the sample has {len(frames)} frames; a clip of {num_frames} cannot be cut from it"
+            f"the sample has {len(frames)} frames; expected at least the {num_frames} of a clip: decode a "
+            "longer span, or ask for clips of fewer frames"
         )
     return len(frames) - num_frames
 

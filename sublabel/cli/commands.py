@@ -5,26 +5,28 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from sublabel.cli import stages
 from sublabel.cli.rendering import console, show_inspection, show_space, space_findings
-from sublabel.errors import ConfigError, SublabelError
+from sublabel.cli.running import run_command
+from sublabel.errors import ConfigError
 from sublabel.explain.command import add_arguments as _explain_arguments
 from sublabel.explain.command import explain
 from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
-from sublabel.labels import STRATEGIES, LabelSpace, Strategy
+from sublabel.labels import LabelSpace, Strategy
+from sublabel.labels import strategies as known_strategies
 from sublabel.report.command import report, report_arguments
-from sublabel.tables import Progress, count_pairs, read_metadata, relabel_table
+from sublabel.tables import Progress, count_table, read_metadata, relabel_table
 from sublabel.tables.io import output_of
 
 LARGEST = 10
@@ -32,7 +34,7 @@ LARGEST = 10
 
 def relabel(options: Namespace) -> None:
     """Write the relabeled table of predictions, and say what became of the samples."""
-    strategy = _strategy(options.strategy)
+    strategy = Strategy.parse(options.strategy)
     if options.space is not None:
         _refuse_space(options)
     with _progress() as progress:
@@ -60,7 +62,7 @@ def inspect(options: Namespace) -> None:
         return
     with _progress() as progress:
         count = partial(
-            count_pairs,
+            count_table,
             options.path,
             alignment=options.alignment,
             threads=options.threads,
@@ -81,10 +83,10 @@ def inspect(options: Namespace) -> None:
 
 
 def strategies(options: Namespace) -> None:
-    """List every strategy with its options."""
+    """List every strategy with its options; yours are named by import path, package.module:Class."""
     table = Table("kind", "what it does", "options (default)")
-    for kind, model in STRATEGIES.items():
-        fields = [f"{name} ({field.default})" for name, field in model.model_fields.items() if name != "kind"]
+    for kind, model in known_strategies().items():
+        fields = [f"{name} ({field.default})" for name, field in model.model_fields.items()]
         table.add_row(kind, (model.__doc__ or "").split("\n", maxsplit=1)[0], "\n".join(fields))
     console().print(table)
 
@@ -97,13 +99,7 @@ def parser() -> ArgumentParser:
         version=_version(),
     )
     chosen = commands.add_subcommands(required=True, dest="command")
-    for function, arguments in (
-        (relabel, _relabel_arguments),
-        (inspect, _inspect_arguments),
-        (strategies, None),
-        (report, report_arguments),
-        (explain, _explain_arguments),
-    ):
+    for function, arguments in COMMANDS.items():
         command = ArgumentParser(description=function.__doc__)
         if arguments is not None:
             arguments(command)
@@ -112,23 +108,17 @@ def parser() -> ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends with one message and exit code 2, Ctrl-C with one and 130."""
-    commands = parser()
+    """Run a command and return its exit code, as `run_command` gives it."""
     given = _join_nested(sys.argv[1:] if arguments is None else arguments)
-    # Without the path of an alignment that a file holds.
-    options = commands.parse_args(given).clone(with_meta=False)
-    command = {function.__name__: function for function in (relabel, inspect, strategies, report, explain)}[
-        options.command
-    ]
-    try:
-        command(options[options.command])
-    except (SublabelError, OSError) as error:
-        console(stderr=True).print(f"sublabel {options.command}: error: {error}", soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console(stderr=True).print(f"sublabel {options.command}: interrupted", soft_wrap=True)
-        return 130
-    return 0
+
+    def command() -> None:
+        # Without the path of an alignment that a file holds.
+        options = parser().parse_args(given).clone(with_meta=False)
+        functions = {function.__name__: function for function in COMMANDS}
+        stages.quieten()
+        functions[options.command](options[options.command])
+
+    return run_command("sublabel", given, command)
 
 
 def _refuse_space(options: Namespace) -> None:
@@ -174,17 +164,6 @@ def _progress() -> Iterator[Progress]:
         yield report
 
 
-def _strategy(options: dict[str, Any]) -> Strategy:
-    try:
-        strategy: Strategy = TypeAdapter(Strategy).validate_python(options)
-    except ValidationError as error:
-        found = "; ".join(
-            f"{'.'.join(map(str, entry['loc'][1:]))} {entry['msg']}" for entry in error.errors()
-        )
-        raise ConfigError(f"--strategy: {found.strip()} (`sublabel strategies` lists all options)") from error
-    return strategy
-
-
 def _join_nested(arguments: list[str]) -> list[str]:
     """Join `--strategy.of.a 1 --strategy.of.b 2` to `--strategy.of '{"a": 1, "b": 2}'`.
 
@@ -213,9 +192,9 @@ def _relabel_arguments(command: ArgumentParser) -> None:
     )
     command.add_argument(
         "--strategy",
-        type=dict[str, Any],
+        type=str | dict[str, Any],
         default={"kind": "raw_spl"},
-        help="--strategy.kind KIND and --strategy.OPTION VALUE; `sublabel strategies` lists them",
+        help="a kind, or --strategy.kind KIND and --strategy.OPTION VALUE; `sublabel strategies` lists them",
     )
     command.add_argument(
         "--space", type=str | None, default=None, help="also write the label space as JSON, here"
@@ -256,6 +235,21 @@ def _alignment_argument(command: ArgumentParser) -> None:
         help="weak name → teacher names that agree with it, as YAML or JSON, or a file of it; default: equal "
         "names agree",
     )
+
+
+COMMANDS: dict[Callable[[Namespace], None], Callable[[ArgumentParser], None] | None] = {
+    stages.predict: stages.predict_arguments,
+    relabel: _relabel_arguments,
+    stages.pretrain: stages.pretrain_arguments,
+    stages.finetune: stages.finetune_arguments,
+    stages.test: stages.test_arguments,
+    stages.compare: stages.compare_arguments,
+    inspect: _inspect_arguments,
+    explain: _explain_arguments,
+    report: report_arguments,
+    strategies: None,
+}
+"""Command → what adds its options, in the order of the method."""
 
 
 def _version() -> str:

@@ -1,13 +1,21 @@
-"""What a comparison of pre-trainings says: the table over seeds, and paired differences."""
+"""What a comparison of pre-trainings says: the table over seeds, and intervals."""
 
-from sublabel.evaluation.comparison import Comparison, ComparisonRow, RunMetrics
-from sublabel.evaluation.statistics import PairedDifference, paired_difference, wilson_interval
+from sublabel.evaluation.columns import COLUMNS, Column, metric_column
+from sublabel.evaluation.comparison import Comparison
+from sublabel.evaluation.runs import PRIMARY_METRIC, RunMetrics
+from sublabel.evaluation.statistics import Interval, mean_interval, paired_difference, wilson_interval
+from sublabel.evaluation.text_table import TextTable
 
 __all__ = [
+    "COLUMNS",
+    "PRIMARY_METRIC",
+    "Column",
     "Comparison",
-    "ComparisonRow",
-    "PairedDifference",
+    "Interval",
     "RunMetrics",
+    "TextTable",
+    "mean_interval",
+    "metric_column",
     "paired_difference",
     "wilson_interval",
 ]

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from sublabel.html import html_table
 from sublabel.errors import ConfigError
-from sublabel.evaluation.statistics import paired_difference
+from sublabel.evaluation.columns import NOTHING, columns_of, count, mean_difference, percent
+from sublabel.evaluation.runs import RunMetrics
+from sublabel.evaluation.text_table import TextTable
 
-
-class RunMetrics(BaseModel):
-    """One fine-tuned model on the test split."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    row: str
-    """The pre-training, as the table names it."""
-    seed: int
-    top1: float
-    """Share of test samples, 0–1."""
-    top5: float
-    classes: int | None = None
-    """Pre-training classes; None without weak pre-training."""
-    samples: int | None = None
-    """Weak samples that were pre-trained on, of `pool`."""
-    pool: int | None = None
-    steps: int | None = None
-    """Optimiser steps of pre-training."""
-    clips_per_video: int | None = None
-    """Of the curve: at most so many weak samples of each source; None for all, which is the table."""
-
-
-class ComparisonRow(NamedTuple):
-    """One row as text: what every rendering of the table shows."""
-
-    pretraining: str
-    classes: str
-    samples: str
-    top1: str
-    top5: str
-    versus: str
+FORMAT, VERSION = "sublabel.Comparison", 1
+CURVE_CAPTION = "top-1 by clips per video"
 
 
 class Comparison(BaseModel):
@@ -58,7 +26,7 @@ class Comparison(BaseModel):
 
     Args:
         runs: One entry for each row and seed.
-        baseline: The row that differences are taken to.
+        baseline: The strategy that differences are taken to, by its row's name.
         test_samples: Size of the test split, for the standard error.
     """
 
@@ -68,33 +36,62 @@ class Comparison(BaseModel):
     baseline: str
     test_samples: int
 
-    def rows(self) -> list[ComparisonRow]:
-        """The rows: means over seeds in percent, and the paired difference in top-1 to the baseline."""
-        names = dict.fromkeys(run.row for run in self.runs if run.clips_per_video is None)
-        return [self._row(name) for name in names]
+    def names(self, *, of_curve: bool = False) -> list[str]:
+        """The names of the rows in their order.
 
-    def curve(self) -> list[tuple[str, ...]]:
-        """The clips-per-video curve as text, headings first; empty where the study has none.
+        Args:
+            of_curve: The rows of the curve, not of the table.
+        """
+        return list(dict.fromkeys(run.row for run in self.runs if (run.clips_per_video is None) != of_curve))
+
+    def points(self) -> list[int]:
+        """The clips per video of the curve, rising; empty where the study has no curve."""
+        return sorted({run.clips_per_video for run in self.runs if run.clips_per_video is not None})
+
+    def runs_of(self, row: str, clips_per_video: int | None = None) -> list[RunMetrics]:
+        """The runs of a row by seed.
+
+        Args:
+            row: Its name.
+            clips_per_video: A point of the curve; None for the table.
+        """
+        chosen = (run for run in self.runs if run.row == row and run.clips_per_video == clips_per_video)
+        return sorted(chosen, key=lambda run: run.seed)
+
+    def without_pretraining(self) -> list[RunMetrics]:
+        """The runs without weak pre-training."""
+        return [run for run in self.runs if run.strategy is None]
+
+    def table(self) -> TextTable:
+        """The table as text: means over seeds in percent, and the paired difference in top-1 to the baseline.
+
+        Raises:
+            ConfigError: A row was run on other seeds than the baseline.
+        """
+        columns = columns_of(run for run in self.runs if run.clips_per_video is None)
+        rows = []
+        for name in self.names():
+            runs, baseline = self.runs_of(name), self._baseline_of(name)
+            rows.append((name, *(column.text(runs, baseline) for column in columns)))
+        return TextTable(("pre-training", *(column.heading for column in columns)), tuple(rows))
+
+    def curve(self) -> TextTable | None:
+        """The curve over clips per video as text; None where the study has none.
 
         A cell holds the mean top-1 over seeds in percent, and the difference to the baseline's.
         """
-        points = sorted({run.clips_per_video for run in self.runs if run.clips_per_video is not None})
-        if not points:
-            return []
-        curve = [("clips per video", *map(str, points), "all")]
-        curve.append(("weak samples", *(self._pool(point) for point in (*points, None))))
-        names = dict.fromkeys(run.row for run in self.runs if run.clips_per_video is not None)
-        curve += [(name, *(self._point(name, point) for point in (*points, None))) for name in names]
-        return curve
-
-    def headings(self) -> ComparisonRow:
-        """The table's column names."""
-        return ComparisonRow("pre-training", "classes", "samples", "top-1", "top-5", "Δ top-1")
+        if not self.points():
+            return None
+        steps = (*self.points(), None)
+        headings = ("clips per video", *("all" if step is None else str(step) for step in steps))
+        pools = ("weak samples", *(self._pool(step) for step in steps))
+        rows = [(name, *(self._point(name, step) for step in steps)) for name in self.names(of_curve=True)]
+        return TextTable(headings, (pools, *rows))
 
     def notes(self) -> list[str]:
         """What a reader must know to read the figures."""
         seeds = len({run.seed for run in self.runs})
-        best = max((run.top1 for run in self.runs), default=0.0)
+        best = max((run.primary for run in self.runs), default=0.0)
         error = 100 * (best * (1 - best) / max(1, self.test_samples)) ** 0.5
         spread = (
             "± is the standard deviation over seeds, [ ] the 95% confidence interval of the difference, "
@@ -111,101 +108,82 @@ class Comparison(BaseModel):
         if steps and steps[0] < steps[-1]:
             notes.append(
                 f"pre-training took from {steps[0]:,} to {steps[-1]:,} steps: the same epochs on fewer "
-                "samples are fewer steps (--pretrain.steps trains all equally long)"
+                "samples are fewer steps (give steps instead of epochs to train all equally long)"
             )
         return notes
 
     def to_markdown(self) -> str:
-        """A Markdown table with its notes."""
-        lines = ["| " + " | ".join(self.headings()) + " |", "|---|" + "---:|" * 5]
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows()]
-        for number, row in enumerate(self.curve()):
-            lines += ["", "Top-1 by clips per video:", ""] if number == 0 else []
-            lines.append("| " + " | ".join(row) + " |")
-            lines += ["|---|" + "---:|" * (len(row) - 1)] if number == 0 else []
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes())]) + "\n"
+        """The table, the curve and their notes in Markdown."""
+        parts, curve = [self.table().to_markdown()], self.curve()
+        if curve is not None:
+            parts += [f"{CURVE_CAPTION.capitalize()}:", curve.to_markdown()]
+        notes = "\n".join(f"- {note}" for note in self.notes())
+        return "\n\n".join([*parts, notes]) + "\n"
 
     def to_rich(self) -> Group:
-        """The tables for the terminal."""
+        """The table, the curve and their notes for the terminal."""
         curve = self.curve()
-        tables: list[Table | Text] = [_table(self.headings(), self.rows())]
-        if curve:
-            tables += [Text("\n top-1 by clips per video"), _table(curve[0], curve[1:])]
-        return Group(*tables, Text("\n".join(self.notes()), style="dim italic"))
+        points = () if curve is None else (Text(f"\n {CURVE_CAPTION}"), curve.to_rich())
+        return Group(self.table().to_rich(), *points, Text("\n".join(self.notes()), style="dim italic"))
 
     def _repr_html_(self) -> str:
-        """For notebooks: the table, the curve and their notes."""
+        """The table, the curve and their notes for notebooks."""
         curve = self.curve()
-        points = html_table(curve[0], curve[1:], "top-1 by clips per video") if curve else ""
+        points = "" if curve is None else curve.to_html(CURVE_CAPTION)
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
-        return f"{html_table(self.headings(), self.rows())}{points}<ul>{notes}</ul>"
+        return f"{self.table().to_html()}{points}<ul>{notes}</ul>"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: every run, and the rows as shown."""
+        """Every run, and the tables as shown, JSON-able."""
+        curve = self.curve()
         return {
+            "format": FORMAT,
+            "version": VERSION,
             **self.model_dump(mode="json"),
-            "table": [row._asdict() for row in self.rows()],
-            "curve": [list(row) for row in self.curve()],
+            "table": self.table().records(),
+            "curve": [] if curve is None else curve.records(),
             "notes": self.notes(),
         }
 
-    def _row(self, name: str) -> ComparisonRow:
-        runs = self._by_seed(name, None)
-        return ComparisonRow(
-            pretraining=name,
-            classes=_mean_count(run.classes for run in runs),
-            samples=_mean_count(run.samples for run in runs),
-            top1=_percent([run.top1 for run in runs]),
-            top5=_percent([run.top5 for run in runs]),
-            versus=self._versus_baseline(name, None) or "–",
-        )
+    @classmethod
+    def from_dict(cls, content: Any) -> Comparison:
+        """Read what `to_dict` made.
+
+        Args:
+            content: The dictionary, as JSON gives it back; what is shown of the runs is not looked at.
+
+        Raises:
+            ConfigError: It is no such dictionary, or of another format or version.
+            pydantic.ValidationError: A run is damaged.
+        """
+        if not isinstance(content, Mapping):
+            raise ConfigError(f"got a {type(content).__name__}; expected a dictionary of the format {FORMAT}")
+        found = content.get("format"), content.get("version")
+        if found != (FORMAT, VERSION):
+            raise ConfigError(f"got the format and version {found}; expected {(FORMAT, VERSION)}")
+        return cls.model_validate({name: content[name] for name in cls.model_fields if name in content})
 
     def _point(self, name: str, clips_per_video: int | None) -> str:
-        top1 = _percent([run.top1 for run in self._by_seed(name, clips_per_video)])
-        versus = self._versus_baseline(name, clips_per_video, interval=False)
-        return f"{top1} ({versus})" if versus else top1
+        values = [run.primary for run in self.runs_of(name, clips_per_video)]
+        if not values:
+            return NOTHING
+        baseline = [run.primary for run in self._baseline_of(name, clips_per_video)]
+        return f"{percent(values)} ({mean_difference(values, baseline)})" if baseline else percent(values)
 
     def _pool(self, clips_per_video: int | None) -> str:
-        return _mean_count(run.pool for run in self.runs if run.clips_per_video == clips_per_video)
+        pools = [run.pool for run in self.runs if run.clips_per_video == clips_per_video]
+        known = [pool for pool in pools if pool is not None]
+        return count(known) if known else NOTHING
 
-    def _versus_baseline(
-        self, name: str, clips_per_video: int | None, *, interval: bool = True
-    ) -> str | None:
-        runs, baseline = (self._by_seed(row, clips_per_video) for row in (name, self.baseline))
+    def _baseline_of(self, name: str, clips_per_video: int | None = None) -> Sequence[RunMetrics]:
+        """The baseline's runs of the same seeds as a row's; none for itself, or where it was not run."""
+        baseline = self.runs_of(self.baseline, clips_per_video)
         if name == self.baseline or not baseline:
-            return None
-        if [run.seed for run in runs] != [run.seed for run in baseline]:
+            return []
+        seeds = [[run.seed for run in runs] for runs in (self.runs_of(name, clips_per_video), baseline)]
+        if seeds[0] != seeds[1]:
             raise ConfigError(
-                f"{name!r} and {self.baseline!r} were run on different seeds; run both on the same ones"
+                f"{name!r} was run on the seeds {seeds[0]}, and {self.baseline!r} on {seeds[1]}; expected "
+                "the same ones: run both on them"
             )
-        return _difference([run.top1 for run in runs], [run.top1 for run in baseline], interval=interval)
-
-    def _by_seed(self, name: str, clips_per_video: int | None) -> list[RunMetrics]:
-        chosen = (run for run in self.runs if run.row == name and run.clips_per_video == clips_per_video)
-        return sorted(chosen, key=lambda run: run.seed)
-
-
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=index > 0)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def _percent(values: list[float]) -> str:
-    mean = f"{100 * statistics.fmean(values):.1f}"
-    return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
-
-
-def _difference(ours: list[float], baseline: list[float], *, interval: bool) -> str:
-    paired = paired_difference(ours, baseline)
-    if paired is None or not interval:
-        return f"{100 * (statistics.fmean(ours) - statistics.fmean(baseline)):+.1f}"
-    return f"{100 * paired.mean:+.1f} [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}]"
-
-
-def _mean_count(counts: Iterable[int | None]) -> str:
-    known = [count for count in counts if count is not None]
-    return f"{round(statistics.fmean(known)):,}" if known else "–"
+        return baseline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,23 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sublabel.errors import ConfigError
-from sublabel.explain.listing import PICTURES
+from sublabel.explain.listing import LISTING, PICTURES
+from sublabel.extras import needs_extra
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 
 def explain(options: Namespace) -> None:
-    """Show with Grad-CAM what classes of a study's models look at: pictures, animations and a page."""
+    """Show with Grad-CAM what classes of a study's models look at: pictures and animations."""
     from pydantic import ValidationError
 
     from sublabel.explain import ExplainQuery, explain_study
 
+    with needs_extra("Grad-CAM", "sublabel[explain]"):
+        # Before any media are read.
+        for library in ("captum.attr", "PIL"):
+            import_module(library)
     given = {name: options[name] for name in ExplainQuery.model_fields}
     try:
         query = ExplainQuery.model_validate({**given, "cell": given["cell"] and tuple(given["cell"])})
@@ -39,7 +45,11 @@ def explain(options: Namespace) -> None:
             manifest=options.manifest,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
-    console.print(f"{len(made)} examples: {out / 'index.html'}", soft_wrap=True)
+    console.print(
+        f"{len(made)} examples: {out / LISTING}\n"
+        f"on a page: sublabel report {options.study} --explanations {out}",
+        soft_wrap=True,
+    )
 
 
 def add_arguments(command: ArgumentParser) -> None:

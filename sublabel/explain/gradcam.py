@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sublabel._feature_maps import MapLayout, declared_prefix_tokens, evaluating, feature_layer
 from sublabel.errors import ConfigError, LabelError
+from sublabel.extras import needs_extra
+from sublabel.feature_maps import MapLayout, declared_prefix_tokens, evaluating, feature_layer
 
 if TYPE_CHECKING:
     from sublabel.training import Classifier
@@ -135,8 +136,6 @@ def _check_labels(labels: int | Sequence[int] | Tensor, batch: int, num_classes:
 
 
 def _captum_layer_grad_cam() -> Any:
-    try:
+    with needs_extra("Grad-CAM", "sublabel[explain]"):
         from captum.attr import LayerGradCam
-    except ImportError as error:
-        raise ConfigError(f"Grad-CAM needs captum ({error}): `pip install sublabel[explain]`") from error
     return LayerGradCam

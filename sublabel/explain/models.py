@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sublabel._outputs import output_labels
-from sublabel.domain import Domain
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.explain.folder import StudyFolder, WeakSamples
-from sublabel.labels import LabelSpace
+from sublabel.labels import LabelSpace, Pairs
+from sublabel.media.domain import Domain
+from sublabel.study.folder import StudyFolder
 from sublabel.tables import read_relabeled
 from sublabel.training import Classifier, ModelCard, load_model, read_card
 
@@ -28,13 +27,18 @@ class StudyModel:
     classifier: Classifier
     card: ModelCard
     space: LabelSpace | None
-    """Of a pre-trained model; None for the teacher and fine-tuned ones, whose classes are the target's."""
-    assigned: dict[str, int]
-    """`sample_id` → the class that the strategy gave the sample; empty without a space."""
+    """The pre-training classes; None for the teacher and fine-tuned models, which have the target's."""
+    assigned: dict[str, Sequence[int]]
+    """`sample_id` → the class that the strategy gave the sample, of each head; empty without a space."""
 
     @classmethod
     def load(cls, study: StudyFolder, name: str, domain: Domain | None = None) -> StudyModel:
         """Load a model by its folder within the study.
+
+        Args:
+            study: The study's folder.
+            name: Such as `seed0/raw_spl/pretrained`.
+            domain: Default: the installed one that the model names, with the study's options.
 
         Raises:
             ArtifactError: There is none, or its label space is another one's.
@@ -48,10 +52,14 @@ class StudyModel:
         if "label_space" not in card.fingerprints:
             return cls(name, classifier, card, None, {})
         table = folder.parent / "relabeled.parquet"
-        sample_ids, labels, space = read_relabeled(table)
+        sample_ids, targets, space = read_relabeled(table)
         if space.fingerprint != card.fingerprints["label_space"]:
             raise ArtifactError(f"{table} has another label space than {folder} was trained on")
-        assigned = dict(zip(sample_ids.to_pylist(), labels.tolist(), strict=True))
+        # Of soft targets the heaviest class.
+        assigned = {
+            sample_ids[row].as_py(): targets.classes(row)[: len(space.heads)]
+            for row in np.flatnonzero(targets.keep).tolist()
+        }
         return cls(name, classifier, card, space, assigned)
 
     @property
@@ -65,35 +73,49 @@ class StudyModel:
         return (len(self.classes),) if self.space is None else self.space.heads
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Of each class for each input, float32 (B, K); those of a head sum to 1."""
+        """Probability of each class for each input; the classes of a head sum to 1.
+
+        Args:
+            inputs: As for the classifier, (B, …).
+
+        Returns:
+            float32 (B, K).
+        """
         logits = self.classifier(inputs).float().split(self.heads, 1)
         return torch.cat([part.softmax(1) for part in logits], 1)
 
-    def labels_of(self, samples: WeakSamples) -> np.ndarray:
-        """The classes that the model's strategy gave each sample, int64 (N, H); -1 where it was dropped.
+    def labels_of(self, samples: Pairs) -> np.ndarray:
+        """The classes that the model's strategy gave each sample, one for each head.
 
-        There is one of each head: two of a two-head model.
+        Args:
+            samples: N weak samples.
+
+        Returns:
+            int64 (N, H), -1 where the sample was dropped.
         """
-        labels = np.array(
-            [self.assigned.get(sample_id, -1) for sample_id in samples.sample_ids], dtype=np.int64
-        )
-        if self.space is None:
-            return labels[:, None]
-        self.space.check_vocabularies(samples.weak_vocabulary, samples.teacher_vocabulary)
-        return output_labels(self.space, labels)
+        none = (-1,) * len(self.heads)
+        if self.space is not None:
+            self.space.check(samples)
+        labels = [self.assigned.get(str(sample_id), none) for sample_id in samples.need_sample_ids()]
+        return np.array(labels, dtype=np.int64).reshape(len(labels), len(self.heads))
 
-    def classes_of(self, samples: WeakSamples, chosen: np.ndarray) -> np.ndarray:
-        """The classes to explain for each chosen sample, int64 (M, H).
+    def classes_of(self, samples: Pairs, chosen: np.ndarray) -> np.ndarray:
+        """The classes to explain for each chosen sample.
 
-        Those which the model's strategy gave it; without one, the class of the teacher's name or else of the
-        weak label's.
+        A sample has the classes that the model's strategy gave it; without one, the class of the teacher's
+        name or else of the weak label's.
+
+        Args:
+            samples: The weak samples.
+            chosen: Positions among them, int64 (M,).
+
+        Returns:
+            int64 (M, H), one class for each head.
 
         Raises:
             ConfigError: The model has no such class.
         """
-        part = samples._replace(
-            sample_ids=samples.sample_ids[chosen], weak=samples.weak[chosen], teacher=samples.teacher[chosen]
-        )
+        part = samples[chosen]
         labels = self.labels_of(part)
         for index in np.flatnonzero((labels < 0).any(axis=1)):
             pairs = ((part.teacher[index], part.teacher_vocabulary), (part.weak[index], part.weak_vocabulary))
@@ -101,14 +123,17 @@ class StudyModel:
             known = [name for name in names if name in self.classes]
             if len(self.heads) > 1 or not known:
                 raise ConfigError(
-                    f"{self.name} has no class for the sample {part.sample_ids[index]!r} "
+                    f"{self.name} has no class for the sample {part.need_sample_ids()[index]!r} "
                     f"({' × '.join(reversed(names)) or 'without labels'}): name one of its classes"
                 )
             labels[index] = self.classes.index(known[0])
         return labels
 
     def named(self, name: str) -> int:
-        """The class of this name; of a two-head model also that of a teacher's class by its bare name.
+        """The position of a class by its name.
+
+        Args:
+            name: The class's; in a two-head model a teacher's class may also go by its bare name.
 
         Raises:
             ConfigError: There is none.
@@ -122,8 +147,13 @@ class StudyModel:
 def position_of(name: str, names: Sequence[str], what: str) -> int:
     """Where a name stands among others.
 
+    Args:
+        name: The name that is asked for.
+        names: All names.
+        what: What they are names of, for the error.
+
     Raises:
-        ConfigError: It is not there; says what is meant, or what there is.
+        ConfigError: It is not there; the error says what is meant, or what there is.
     """
     if name in names:
         return names.index(name)

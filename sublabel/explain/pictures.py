@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
 from sublabel.explain.colours import overlay
+from sublabel.extras import needs_extra
+from sublabel.files import write_atomically
 
 LEAST_SIDE = 160
 """Pixels of the shorter side of a shown picture; smaller ones are enlarged."""
 GAP = 4
-STRIP_FRAMES = 8
+FILM_STRIP_FRAMES = 8
 
 
 def shown_pixels(media: Tensor) -> np.ndarray:
@@ -49,10 +50,10 @@ def enlarge(
     Args:
         pixels: uint8 (…, H, W, 3), up to one leading axis.
         heat: float32 (…, H, W), likewise.
-        least_side: Of H and W the smaller one becomes at least this.
+        least_side: What the smaller one of H and W becomes at least, pixels.
 
     Returns:
-        Pixels and heat.
+        Pixels, uint8 (…, H', W', 3), and heat, float32 (…, H', W').
     """
     height, width = heat.shape[-2:]
     factor = -(-least_side // min(height, width))
@@ -71,24 +72,32 @@ def side_by_side(pixels: np.ndarray, heats: Sequence[np.ndarray]) -> np.ndarray:
 
     Args:
         pixels: RGB, uint8 (H, W, 3) or (T, H, W, 3).
-        heats: Of one class or model each, float32 (H, W) or (T, H, W), in [0, 1].
+        heats: One for each class or model, float32 (H, W) or (T, H, W), in [0, 1].
 
     Returns:
         uint8 (H', W', 3) or (T, H', W', 3).
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
     """
     return _join(_panels(pixels, heats), axis=-2)
 
 
-def film_strip(pixels: np.ndarray, heats: Sequence[np.ndarray], *, frames: int = STRIP_FRAMES) -> np.ndarray:
+def film_strip(
+    pixels: np.ndarray, heats: Sequence[np.ndarray], *, frames: int = FILM_STRIP_FRAMES
+) -> np.ndarray:
     """Frames of a clip from left to right, and below them their overlays, a row for each heat map.
 
     Args:
         pixels: RGB, uint8 (T, H, W, 3).
-        heats: float32 (T, H, W), in [0, 1].
+        heats: One for each class or model, float32 (T, H, W), in [0, 1].
         frames: At most so many, spread evenly over the clip.
 
     Returns:
         uint8 (H', W', 3).
+
+    Raises:
+        ConfigError: Matplotlib is not installed.
     """
     chosen = np.unique(np.linspace(0, len(pixels) - 1, min(frames, len(pixels))).round().astype(int))
     panels = _panels(pixels[chosen], [heat[chosen] for heat in heats])
@@ -96,15 +105,17 @@ def film_strip(pixels: np.ndarray, heats: Sequence[np.ndarray], *, frames: int =
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """Write RGB pixels, uint8 (H, W, 3).
+    """Write a picture.
+
+    Args:
+        path: The PNG file.
+        pixels: RGB, uint8 (H, W, 3).
 
     Raises:
         ConfigError: Pillow is not installed.
     """
-    try:
+    with needs_extra("a picture", "sublabel[explain]"):
         from PIL import Image
-    except ImportError as error:
-        raise ConfigError(f"pictures need Pillow ({error}): `pip install sublabel[explain]`") from error
     with write_atomically(path) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 

@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sublabel.domain import Domain
 from sublabel.errors import MediaError
-from sublabel.explain.folder import StudyFolder, WeakSamples, check_manifest, find_rows
 from sublabel.explain.gradcam import grad_cam
 from sublabel.explain.listing import Explanation, PanelInfo, write_listing
 from sublabel.explain.models import StudyModel
 from sublabel.explain.pictures import film_strip, shown_pixels, side_by_side, write_png
 from sublabel.explain.query import TEST, Candidate, ExplainQuery, Group, find_groups
+from sublabel.media.domain import Domain
+from sublabel.study.folder import StudyFolder, check_manifest, find_rows, read_pairs
 from sublabel.tables import Manifest
 
 BATCH = 16
 ANIMATIONS = (".mp4", ".webp")
 
-Progress = Callable[[int, int], None]
-"""Is told the samples done and their total."""
+OnSamples = Callable[[int, int], None]
+"""Is told how many samples were looked at, and how many there are."""
 
 
 def explain_study(
@@ -36,24 +36,24 @@ def explain_study(
     *,
     manifest: str | Path | None = None,
     domain: Domain | None = None,
-    progress: Progress | None = None,
+    progress: OnSamples | None = None,
 ) -> list[Explanation]:
     """Explain classes of a study's models on its own samples, with Grad-CAM.
 
-    The example of a class is a sample that the model's strategy put into it (of a fine-tuned model: a test
+    An example of a class is a sample that the model's strategy put into it (of a fine-tuned model: a test
     sample of it); those are shown that the model is surest of. A second model is explained on the same
     samples, with the class that its own strategy gave them.
 
     Args:
         study: The folder of a study.
         query: What to explain.
-        out: Folder for the pictures, `explanations.json` and `index.html`.
+        out: Folder for the pictures and `explanations.json`, which `sublabel report` shows.
         manifest: The study's manifest; default: where the study says that it is.
         domain: Default: the installed one that the model names, with the study's options.
         progress: Called after every batch.
 
     Returns:
-        What was explained, in the order of the page.
+        What was explained, in the order of `explanations.json`.
 
     Raises:
         ArtifactError: The folder is no study, or has no such model.
@@ -68,7 +68,7 @@ def explain_study(
     check_manifest(rows, predictions)
     wants_test_labels = query.sample_id is not None or models[0].space is None
     test_labels = _labels(rows.filter(split=TEST)) if wants_test_labels else {}
-    groups = find_groups(query, models, WeakSamples.read(predictions), test_labels)
+    groups = find_groups(query, models, read_pairs(predictions), test_labels)
     count = _Count(sum(len(group.candidates) for group in groups), progress)
     wanted = (candidate.sample_id for group in groups for candidate in group.candidates)
     session = _Session(folder, domain, models, find_rows(rows, wanted), out, query)
@@ -81,20 +81,20 @@ def explain_study(
     return made
 
 
-class _Shown(NamedTuple):
+class _Example(NamedTuple):
     """An example that was chosen."""
 
     candidate: Candidate
     media: Tensor
     """The input, uint8 (C, H, W) or (C, T, H, W)."""
     probabilities: tuple[float, ...]
-    """Of each panel."""
+    """One for each panel, 0–1."""
 
 
 @dataclass
 class _Count:
     total: int
-    progress: Progress | None
+    progress: OnSamples | None
     done: int = 0
 
     def add(self, samples: int) -> None:
@@ -109,7 +109,7 @@ class _Session:
     domain: Domain
     models: Sequence[StudyModel]
     rows: Mapping[str, Mapping[str, Any]]
-    """Of the manifest, by `sample_id`."""
+    """The manifest's, by `sample_id`."""
     out: Path
     query: ExplainQuery
 
@@ -142,15 +142,15 @@ class _Session:
                 unreadable=dict(unreadable),
             )
 
-    def _choose(self, group: Group, count: _Count) -> tuple[list[_Shown], Counter[str]]:
+    def _choose(self, group: Group, count: _Count) -> tuple[list[_Example], Counter[str]]:
         """The `top` candidates by the probability of the first panel's class; ties keep their order."""
         transform = self.domain.evaluation_transform(self.models[0].card.preprocessing)
-        read_many = self.study.reader(group.split, self.domain)
-        kept: list[_Shown] = []
+        reader = self.study.reader(group.split, self.domain)
+        kept: list[_Example] = []
         unreadable: Counter[str] = Counter()
         for start in range(0, len(group.candidates), BATCH):
             batch = group.candidates[start : start + BATCH]
-            media = read_many([self.rows[candidate.sample_id] for candidate in batch])
+            media = reader.read_many([self.rows[candidate.sample_id] for candidate in batch])
             unreadable.update(entry.reason for entry in media if isinstance(entry, MediaError))
             pairs = zip(batch, media, strict=True)
             readable = [(candidate, entry) for candidate, entry in pairs if not isinstance(entry, MediaError)]
@@ -161,14 +161,14 @@ class _Session:
             count.add(len(batch))
         return kept, unreadable
 
-    def _score(self, candidates: Sequence[Candidate], inputs: Tensor) -> Iterator[_Shown]:
+    def _score(self, candidates: Sequence[Candidate], inputs: Tensor) -> Iterator[_Example]:
         with torch.inference_mode():
             scores = [model.probabilities(inputs) for model in self.models]
         for index, candidate in enumerate(candidates):
             found = tuple(float(scores[panel.model][index, panel.label]) for panel in candidate.panels)
-            yield _Shown(candidate, inputs[index].clone(), found)
+            yield _Example(candidate, inputs[index].clone(), found)
 
-    def _heats(self, chosen: Sequence[_Shown]) -> list[np.ndarray]:
+    def _heats(self, chosen: Sequence[_Example]) -> list[np.ndarray]:
         """For each panel the heat maps of all examples, (N, …)."""
         inputs = torch.stack([shown.media for shown in chosen])
         heats = []

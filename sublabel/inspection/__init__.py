@@ -4,13 +4,20 @@ All of this is ours, the thresholds too: rules of thumb that no paper states.
 """
 
 from sublabel.inspection._inspect import FEATURE_WIDTH, RARE, inspect_confusion
-from sublabel.inspection.findings import Advice, Cell, Inspection, SimilarPair, StrategyCost, WeakClass
+from sublabel.inspection.findings import (
+    Advice,
+    DisagreedCell,
+    Inspection,
+    SimilarPair,
+    StrategyCost,
+    WeakClass,
+)
 
 __all__ = [
     "FEATURE_WIDTH",
     "RARE",
     "Advice",
-    "Cell",
+    "DisagreedCell",
     "Inspection",
     "SimilarPair",
     "StrategyCost",

@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from sublabel.errors import ConfigError
-from sublabel.inspection._costs import Count, strategy_costs
+from sublabel.inspection._costs import Recount, strategy_costs
 from sublabel.inspection._similar import similar_pairs
 from sublabel.inspection._view import View
-from sublabel.inspection.findings import Advice, Cell, Inspection, WeakClass
+from sublabel.inspection.findings import Advice, DisagreedCell, Inspection, WeakClass
 from sublabel.labels import Alignment, ConfusionMatrix
 from sublabel.labels.alignment import AlignmentLike
 
 RARE = 10
 """Cells with fewer samples are rare."""
 FEATURE_WIDTH = 2048
-"""Of a ResNet50, 2D or 3D."""
+"""Features of a ResNet50, 2D or 3D."""
 CHANCE_KAPPA = 0.05
 """Cohen's kappa below which the teacher is as good as guessing."""
 PERMUTED_KAPPA = 0.3
@@ -36,9 +36,11 @@ def inspect_confusion(
     rare: int = RARE,
     feature_width: int = FEATURE_WIDTH,
     largest: int = 10,
-    count: Count | None = None,
+    count: Recount | None = None,
 ) -> Inspection:
-    """Look at a confusion matrix; nothing of the size W × T is made (ours).
+    """Say what a confusion matrix shows and what each strategy would make of it (ours).
+
+    Nothing of the size W × T is made.
 
     Args:
         confusion: Counts over all samples, one for each.
@@ -46,7 +48,7 @@ def inspect_confusion(
         rare: Cells with fewer samples are rare, 1 or more.
         feature_width: Features that the pre-training head sees, 1 or more.
         largest: How many of the largest cells to name.
-        count: Counts the same samples as a strategy needs it, such as `partial(count_pairs, predictions)`;
+        count: Counts the same samples as a strategy needs it, such as `partial(count_table, predictions)`;
             without it the costs of strategies that look at probabilities are not known.
 
     Raises:
@@ -54,7 +56,8 @@ def inspect_confusion(
         ConfigError: A number is out of range.
 
     Example:
-        >>> confusion = ConfusionMatrix.from_labels([0, 0, 0, 1], [0, 0, 1, 1], weak_vocabulary=["a", "b"])
+        >>> from sublabel import Pairs, count
+        >>> confusion = count(Pairs([0, 0, 0, 1], [0, 0, 1, 1], weak_vocabulary=["a", "b"]))
         >>> found = inspect_confusion(confusion)
         >>> found.agreement, found.occupancy, [(entry.name, entry.agreement) for entry in found.classes]
         (0.75, 0.75, [('a', 0.6666666666666666), ('b', 1.0)])
@@ -142,11 +145,11 @@ def _weak_classes(view: View, confusion: ConfusionMatrix) -> tuple[WeakClass, ..
     )
 
 
-def _largest_cells(view: View, confusion: ConfusionMatrix, number: int) -> tuple[Cell, ...]:
+def _largest_cells(view: View, confusion: ConfusionMatrix, number: int) -> tuple[DisagreedCell, ...]:
     cells = np.flatnonzero(~view.agrees)
     cells = cells[np.argsort(-view.count[cells], kind="stable")[: max(number, 0)]]
     return tuple(
-        Cell(
+        DisagreedCell(
             confusion.weak_vocabulary[view.row[cell]],
             confusion.teacher_vocabulary[view.column[cell]],
             int(view.count[cell]),

@@ -28,7 +28,13 @@ _ROWS_AT_ONCE = 256
 
 
 def similar_pairs(view: View, confusion: ConfusionMatrix, aligned: Alignment) -> tuple[SimilarPair, ...]:
-    """Pairs of all kinds, at most `MOST_PAIRS` of each."""
+    """Pairs of classes that look like one, at most `MOST_PAIRS` of each kind.
+
+    Args:
+        view: The matrix as arrays.
+        confusion: The matrix, for the names.
+        aligned: Which classes agree.
+    """
     weak, teacher = confusion.weak_vocabulary, confusion.teacher_vocabulary
     comparable = view.samples >= ENOUGH_SAMPLES
     scale = np.where(comparable, 1 / np.maximum(view.samples, 1), 0.0)

@@ -12,27 +12,43 @@ from sublabel.labels import Alignment, ConfusionMatrix
 
 @dataclass(frozen=True)
 class View:
-    """The non-empty cells (C,), the rows (W,) and the columns (T,) as arrays."""
+    """The occupied cells (C,), the rows (W,) and the columns (T,) of a matrix as arrays."""
 
     counts: Any
+    """Sparse, int64 (W, T)."""
     row: np.ndarray
+    """int64 (C,), the weak class of each cell."""
     column: np.ndarray
+    """int64 (C,), the teacher class of each cell."""
     count: np.ndarray
+    """int64 (C,), samples in each cell."""
     agrees: np.ndarray
+    """bool (C,), whether the two classes of a cell agree."""
     is_rare: np.ndarray
+    """bool (C,), whether a cell has few samples."""
     samples: np.ndarray
+    """int64 (W,), samples of each weak class."""
     predicted: np.ndarray
+    """int64 (T,), samples of each teacher class."""
     has_counterpart: np.ndarray
+    """bool (W,), whether a teacher class agrees with a weak class."""
 
     @classmethod
     def of(cls, confusion: ConfusionMatrix, aligned: Alignment, rare: int) -> View:
+        """The arrays of a matrix.
+
+        Args:
+            confusion: The counts.
+            aligned: Which classes agree.
+            rare: Cells with fewer samples are rare.
+        """
         entries = confusion.counts.tocoo()
         return cls(
             counts=confusion.counts,
             row=entries.row,
             column=entries.col,
             count=entries.data,
-            agrees=aligned.agrees(entries.row, entries.col),
+            agrees=aligned.aligned(entries.row.astype(np.int64), entries.col),
             is_rare=entries.data < rare,
             samples=np.asarray(confusion.counts.sum(axis=1)).ravel(),
             predicted=np.asarray(confusion.counts.sum(axis=0)).ravel(),
@@ -40,6 +56,11 @@ class View:
         )
 
     def by_row(self, chosen: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Cells, or the sum of their weights, in each row, int64 (W,)."""
+        """Cells, or the sum of their weights, in each row, int64 (W,).
+
+        Args:
+            chosen: Which cells, bool (C,).
+            weights: Of each cell, int64 (C,); None counts the cells.
+        """
         chosen_weights = None if weights is None else weights[chosen]
         return np.bincount(self.row[chosen], chosen_weights, len(self.samples)).astype(np.int64)

@@ -43,7 +43,7 @@ class SimilarPair:
 
 
 @dataclass(frozen=True)
-class Cell:
+class DisagreedCell:
     """A cell in which weak label and teacher disagree: a sub-concept of raw SPL."""
 
     weak: str
@@ -99,17 +99,17 @@ class Inspection:
     chance_agreement: float
     """What independent labels of the same frequencies would agree in, 0–1."""
     classes: tuple[WeakClass, ...]
-    """Those with samples, worst agreement first, those without a counterpart last."""
+    """Weak classes with samples, worst agreement first, without a counterpart last."""
     without_samples: tuple[str, ...]
-    """Weak classes."""
+    """Weak classes that no sample has."""
     without_counterpart: tuple[str, ...]
     """Weak classes that no teacher class agrees with."""
     never_predicted: tuple[str, ...]
-    """Teacher classes."""
+    """Teacher classes that no sample has."""
     similar: tuple[SimilarPair, ...]
     """Most similar first, by kind."""
-    largest_cells: tuple[Cell, ...]
-    """In which the labels disagree, largest first."""
+    largest_cells: tuple[DisagreedCell, ...]
+    """Cells in which the labels disagree, largest first."""
     feature_width: int
     strategies: tuple[StrategyCost, ...]
     warnings: tuple[Advice, ...] = ()
@@ -131,12 +131,16 @@ class Inspection:
         return self.cells / (self.weak_classes * self.teacher_classes)
 
     def longest_tails(self, number: int) -> tuple[WeakClass, ...]:
-        """The weak classes with most rare cells, the longest first."""
+        """The weak classes with most rare cells, the longest first.
+
+        Args:
+            number: How many at most.
+        """
         tails = sorted(self.classes, key=lambda entry: (-entry.rare_cells, -entry.rare_samples))
         return tuple(entry for entry in tails[:number] if entry.rare_cells)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; keys stay the same while `version` does."""
+        """The findings for JSON; keys stay the same while `version` does."""
         return {
             "format": "sublabel.Inspection",
             "version": VERSION,

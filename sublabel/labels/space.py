@@ -120,7 +120,7 @@ class LabelSpace(ABC):
         Raises:
             LabelError: As for `assign`.
         """
-        return HardTargets(self.assign(pairs))
+        return HardTargets(self.assign(pairs), len(self))
 
     def read_targets(self, columns: Mapping[str, Any], reasons: Reasons = None) -> Targets:
         """The targets that stand in a table, as `Targets.columns` gave them.
@@ -132,7 +132,7 @@ class LabelSpace(ABC):
         Raises:
             LabelError: A label is outside 0..K-1.
         """
-        return HardTargets(check_labels(columns["pretrain_label"], len(self)), reasons)
+        return HardTargets(check_labels(columns["pretrain_label"], len(self)), len(self), reasons)
 
     def match_sizes(self, samples: Callable[[], Iterable[Pairs]]) -> LabelSpace:
         """Adapt the space to its own samples, where it must see them: a matched control's shuffle (ours).
@@ -168,11 +168,11 @@ class LabelSpace(ABC):
             Rows int64 (K,) and columns int64 (K,), both counted from 0. A class that is not one cell has a
             column of its own; classes of no single row share one. None where there are several heads.
         """
-        rows, columns = self.classes.weak.copy(), self.classes.teacher.copy()
-        rows[rows < 0] = rows.max(initial=-1) + 1
-        several = np.flatnonzero(columns < 0)
-        columns[several] = columns.max(initial=-1) + 1 + np.arange(len(several))
-        return tuple(np.unique(axis, return_inverse=True)[1] for axis in (rows, columns))  # type: ignore[return-value]
+        several = len(self.teacher_vocabulary) + np.arange(len(self))
+        columns = np.where(self.classes.teacher >= 0, self.classes.teacher, several)
+        return np.unique(self.classes.weak, return_inverse=True)[1], np.unique(columns, return_inverse=True)[
+            1
+        ]
 
     @property
     def num_classes(self) -> int:

@@ -122,6 +122,11 @@ class Targets(ABC):
     def __len__(self) -> int:
         return len(self.keep)
 
+    @property
+    @abstractmethod
+    def heads(self) -> tuple[int, ...]:
+        """The widths of the heads that these targets train: (K,) of one."""
+
     @abstractmethod
     def __getitem__(self, row: int) -> Any:
         """What a batch holds of a kept sample, for `torch.utils.data.default_collate`."""
@@ -179,19 +184,28 @@ class HardTargets(Targets):
 
     Args:
         labels: int64 (N,), -1 where a sample is not used; with reasons where they are `Labels`.
+        num_classes: K; default: one class for each number up to the largest label.
 
     Example:
         >>> HardTargets(np.array([2, -1, 0])).torch()
         tensor([   2, -100,    0])
     """
 
-    def __init__(self, labels: np.ndarray, reasons: Reasons = None) -> None:
+    def __init__(self, labels: np.ndarray, num_classes: int | None = None, reasons: Reasons = None) -> None:
         if isinstance(labels, Labels):
             reasons = partial(getattr, labels, "reasons")
         self.labels = np.asarray(labels)
         """int64 (N,) or (N, H), -1 where a sample is not used."""
+        self._heads: tuple[int, ...] = (
+            int(self.labels.max(initial=-1)) + 1 if num_classes is None else num_classes,
+        )
         used = self.labels >= 0
         super().__init__(used if used.ndim == 1 else np.asarray(used.all(axis=1)), reasons)
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """(K,)."""
+        return self._heads
 
     def __getitem__(self, row: int) -> Any:
         return int(self.labels[row])
@@ -214,7 +228,7 @@ class HardTargets(Targets):
         return self._like(np.concatenate([self.labels, none])[positions], reasons)
 
     def _like(self, labels: np.ndarray, reasons: Reasons) -> Self:
-        return type(self)(labels, reasons)
+        return type(self)(labels, self._heads[0], reasons)
 
     def _joined(self, parts: Sequence[Self], reasons: Reasons) -> Self:
         return self._like(np.concatenate([part.labels for part in parts]), reasons)
@@ -233,8 +247,8 @@ class HeadTargets(HardTargets):
     """
 
     def __init__(self, labels: np.ndarray, heads: tuple[int, ...], reasons: Reasons = None) -> None:
-        super().__init__(labels, reasons)
-        self.heads = heads
+        super().__init__(labels, reasons=reasons)
+        self._heads = heads
         # starts[h]: class of the label space that head h begins with, (H,)
         self._starts = np.cumsum([0, *heads[:-1]])
 
@@ -247,7 +261,7 @@ class HeadTargets(HardTargets):
         return classes
 
     def _like(self, labels: np.ndarray, reasons: Reasons) -> Self:
-        return type(self)(labels, self.heads, reasons)
+        return type(self)(labels, self._heads, reasons)
 
 
 class SoftTargets(Targets):
@@ -264,6 +278,11 @@ class SoftTargets(Targets):
         self.rows = rows
         """`scipy.sparse.csr_array` float32 (N, K)."""
         self._width = max(1, int(lengths.max(initial=0)))
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """(K,)."""
+        return (int(self.rows.shape[1]),)
 
     def __getitem__(self, row: int) -> SoftLabels:
         start, end = self.rows.indptr[row : row + 2]

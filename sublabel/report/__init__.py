@@ -10,6 +10,8 @@ Needs the extra `report`: `pip install sublabel[report]`.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sublabel.extras import needs_extra
+
 if TYPE_CHECKING:
     from sublabel.report.collecting import collect, from_confusion
     from sublabel.report.data import ReportData, StrategySpace
@@ -65,5 +67,6 @@ def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562): the command line needs this package without its extra."""
     for module, names in _MODULES.items():
         if name in names:
-            return getattr(import_module(f"sublabel.report.{module}"), name)
+            with needs_extra("the report", "sublabel[report]"):
+                return getattr(import_module(f"sublabel.report.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

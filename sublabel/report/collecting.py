@@ -13,31 +13,22 @@ import pyarrow.compute as pc
 
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.evaluation import Comparison
-from sublabel.explain.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, read_artifact
 from sublabel.explain.listing import LISTING, PICTURES
-from sublabel.labels import (
-    SPLB,
-    AgreementFilter,
-    Alignment,
-    ConfusionMatrix,
-    LabelSpace,
-    RawSPL,
-    Strategy,
-    TeacherOnly,
-    WeakOnly,
-)
+from sublabel.labels import Alignment, ConfusionMatrix, LabelSpace, RawSPL, Strategy
 from sublabel.labels.alignment import AlignmentLike
 from sublabel.report.data import ExampleClass, ReportData, StrategySpace
 from sublabel.report.examples import (
-    Media,
-    Shown,
+    ExampleChoice,
+    SampleMedia,
     confidence_and_examples,
     explained_examples,
     most_confused,
 )
 from sublabel.report.facts import study_facts
 from sublabel.report.outcome import Outcome
-from sublabel.tables import Manifest, count_pairs, read_metadata
+from sublabel.study.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, holds_study, slug
+from sublabel.study.strategies import paper_strategies
+from sublabel.tables import Manifest, count_table, read_metadata
 from sublabel.tables.io import iter_batches
 
 SHOWN_CLASSES = 8
@@ -73,7 +64,7 @@ def collect(
     path = Path(path)
     if pictures < 0:
         raise ConfigError(f"pictures is {pictures}; expected examples a class, 0 for none")
-    if (path / STUDY_FILE).exists():
+    if holds_study(path):
         data = _collect_study(StudyFolder.open(path), strategy, seed, manifest, pictures)
     else:
         data = _collect_predictions(path, strategy)
@@ -90,7 +81,7 @@ def _collect_predictions(path: Path, strategy: str | None) -> ReportData:
     if not path.exists():
         raise ConfigError(f"there is nothing at {path}: give the folder of a study, or predictions")
     try:
-        confusion = count_pairs(path)
+        confusion = count_table(path)
     except TableError as error:
         raise ConfigError(
             f"{path} holds neither a study ({STUDY_FILE}) nor predictions ({error}): give the folder that a "
@@ -112,21 +103,26 @@ def from_confusion(
 
     Args:
         confusion: The counts.
-        strategies: Row name → strategy; default: the paper's. Those that need agreement are left out where no
-            class agrees.
+        strategies: Row name → strategy; default: the paper's. A strategy that needs agreement is left out
+            where no class agrees.
         alignment: Which classes agree; default: those of equal names.
         strategy: The one whose classes are shown one by one; default: raw SPL, else the finest one.
-        title: Of the page.
+        title: The page's.
         statuses: Samples by status of the teacher's pass.
 
+    Raises:
+        LabelError: The alignment does not fit.
+        ConfigError: No strategy could be fitted, or there is none of that name.
+
     Example:
-        >>> confusion = ConfusionMatrix.from_labels([0, 0, 1], [0, 1, 1], weak_vocabulary=["bake", "whisk"])
+        >>> from sublabel import Pairs, count
+        >>> confusion = count(Pairs([0, 0, 1], [0, 1, 1], weak_vocabulary=["bake", "whisk"]))
         >>> from_confusion(confusion).chosen_space.space.names
         ('bake', 'bake × whisk', 'whisk')
     """
     aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
     spaces, notes = [], []
-    for name, entry in (strategies or _papers()).items():
+    for name, entry in (strategies or paper_strategies()).items():
         try:
             space = entry.fit(confusion, aligned)
         except LabelError as error:
@@ -134,16 +130,6 @@ def from_confusion(
         else:
             spaces.append(StrategySpace(name, space, Outcome.of_counts(space, confusion, aligned)))
     return _report(confusion, aligned, spaces, strategy, title, statuses or {}, notes)
-
-
-def _papers() -> dict[str, Strategy]:
-    return {
-        "weak-only": WeakOnly(),
-        "teacher-only": TeacherOnly(),
-        "agreement": AgreementFilter(),
-        "raw SPL": RawSPL(),
-        "SPL-B": SPLB(),
-    }
 
 
 def _report(
@@ -176,24 +162,24 @@ def _default_strategy(spaces: Sequence[StrategySpace]) -> str:
     if not spaces:
         raise ConfigError("the run has no label space to report on: run at least one strategy of the study")
     with_cells = [entry for entry in spaces if entry.has_cells] or spaces
-    raw = (entry for entry in with_cells if entry.space.strategy.get("kind") == "raw_spl")
-    return next(raw, max(with_cells, key=lambda entry: entry.num_classes)).name
+    raw = (entry for entry in with_cells if entry.space.strategy.get("kind") == RawSPL().kind)
+    return next(raw, max(with_cells, key=lambda entry: len(entry.space))).name
 
 
 def _collect_study(
     study: StudyFolder, strategy: str | None, seed: int, manifest: str | Path | None, pictures: int
 ) -> ReportData:
     folder, options = study.path, study.record.options
-    predictions = folder / f"seed{seed}" / "predictions"
+    predictions = study.seed(seed) / "predictions"
     if not predictions.exists():
         raise ConfigError(
             f"{folder} has no predictions of seed {seed} ({predictions}): it has "
             f"{', '.join(sorted(entry.name for entry in folder.glob('seed*'))) or 'none yet'}"
         )
-    confusion = count_pairs(predictions)
+    confusion = count_table(predictions)
     alignment = Alignment.of(options.alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
     spaces, notes = _stored_spaces(predictions, options.strategies, alignment)
-    comparison = _comparison(folder / "comparison.json")
+    comparison = study.comparison()
     notes += _missing_results(comparison, options)
     listed, why = _manifest(study, predictions, manifest)
     data = _report(
@@ -208,16 +194,7 @@ def _collect_study(
         options=options.model_dump(mode="json", exclude_unset=True),
         facts=study_facts(study, seed, listed, confusion, comparison),
     )
-    return _with_examples(data, predictions, Media(study, listed, why), pictures)
-
-
-def _comparison(path: Path) -> Comparison | None:
-    """The result table; None where the study has not ended."""
-    if not path.exists():
-        return None
-    return read_artifact(
-        path, lambda kept: Comparison.model_validate({key: kept[key] for key in Comparison.model_fields})
-    )
+    return _with_examples(data, predictions, SampleMedia(study, listed, why), pictures)
 
 
 def _missing_results(comparison: Comparison | None, options: RecordedOptions) -> list[str]:
@@ -226,7 +203,7 @@ def _missing_results(comparison: Comparison | None, options: RecordedOptions) ->
         return ["The study has not ended: there is no result table yet."]
     rows: list[tuple[str, int | None]] = [(name, None) for name in options.strategies]
     rows += [(name, clips) for name in options.curve for clips in options.clips_per_video]
-    there = {(run.row, run.clips_per_video, run.seed) for run in comparison.runs}
+    there = {(run.strategy, run.clips_per_video, run.seed) for run in comparison.runs}
     lacking = [(*row, seed) for row in rows for seed in range(options.seeds) if (*row, seed) not in there]
     if not lacking:
         return []
@@ -253,11 +230,11 @@ def _manifest(
     return manifest, None
 
 
-def _with_examples(data: ReportData, predictions: Path, media: Media, pictures: int) -> ReportData:
+def _with_examples(data: ReportData, predictions: Path, media: SampleMedia, pictures: int) -> ReportData:
     """The same with the teacher's confidence in each class and examples of the most telling ones."""
     largest = np.argsort(-data.classes.size, kind="stable")[:SHOWN_CLASSES].tolist()
     groups = (("largest", largest), ("most confused", most_confused(data, SHOWN_CLASSES)))
-    shown = Shown(frozenset(label for _, labels in groups for label in labels), pictures)
+    shown = ExampleChoice(frozenset(label for _, labels in groups for label in labels), pictures)
     confidence, found, notes = confidence_and_examples(data, predictions, media, shown)
     examples = tuple(
         ExampleClass(label, group, found.get(label, ()))  # type: ignore[arg-type]
@@ -273,7 +250,7 @@ def _stored_spaces(
     """The spaces that a study trained on, and which of its strategies have none yet."""
     spaces, notes = [], []
     for name in strategies:
-        table = predictions.parent / _slug(name) / "relabeled.parquet"
+        table = predictions.parent / slug(name) / "relabeled.parquet"
         if not table.exists():
             notes.append(f"{name} has not been run yet.")
             continue
@@ -286,11 +263,6 @@ def _stored_spaces(
         outcome = Outcome.of_table(space, alignment, predictions, table)
         spaces.append(StrategySpace(name, space, outcome))
     return spaces, notes
-
-
-def _slug(name: str) -> str:
-    """A row's name as the study's folder."""
-    return name.lower().replace(" ", "_").replace("-", "_")
 
 
 def _statuses(predictions: Path) -> dict[str, int]:

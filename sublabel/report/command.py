@@ -8,21 +8,18 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
+from sublabel.extras import MissingExtraError, needs_extra
 from sublabel.files import local_file
-from sublabel.errors import ConfigError
 
 PAGE = "report.html"
-EXTRA = "the report needs Altair, vl-convert, Jinja2 and Pillow: pip install 'sublabel[report]'"
 
 
 def report(options: Namespace) -> None:
     """Write one page that shows a run: table, matrix, label spaces, sub-concepts; and its charts as files."""
-    try:
+    with needs_extra("the report", "sublabel[report]"):
         from sublabel.report.collecting import collect
         from sublabel.report.page import write_report
         from sublabel.report.saving import save_charts
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{EXTRA} (there is no {error.name})") from error
     local_file(options.output)
     data = collect(
         options.path,
@@ -41,7 +38,7 @@ def report(options: Namespace) -> None:
 
 
 def report_arguments(command: ArgumentParser) -> None:
-    """The options of `report`."""
+    """Add the options of `report`."""
     command.add_argument("path", type=str, help="the folder of a study (a recipe's --out), or predictions")
     command.add_argument("-o", "--output", type=str, default=PAGE, help="the page to write")
     command.add_argument(
@@ -74,14 +71,15 @@ def report_of_study(folder: str | Path) -> str:
     """Write the page of a study into its folder, where the extra `report` is installed.
 
     Args:
-        folder: Of the study.
+        folder: The study's.
 
     Returns:
         Where the page is, or how to get it.
     """
     try:
-        from sublabel.report.collecting import collect
-        from sublabel.report.page import write_report
-    except ModuleNotFoundError as error:
-        return f"sublabel report {folder} ({EXTRA}; there is no {error.name})"
+        with needs_extra("the report", "sublabel[report]"):
+            from sublabel.report.collecting import collect
+            from sublabel.report.page import write_report
+    except MissingExtraError as error:
+        return f"sublabel report {folder} ({error})"
     return str(write_report(collect(folder), Path(folder) / PAGE))

@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from sublabel._outputs import output_labels
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.evaluation import wilson_interval
-from sublabel.explain.folder import StudyFolder, find_rows
 from sublabel.explain.listing import read_listing
 from sublabel.report.data import ExplainedExample, Picture, ReportData
+from sublabel.study.folder import StudyFolder, find_rows
 from sublabel.tables import Manifest, iter_pairs
 from sublabel.tables.io import iter_batches
 
@@ -34,14 +33,14 @@ MOST_EXPLAINED = 24
 JPEG_QUALITY = 80
 
 
-class Shown(NamedTuple):
+class ExampleChoice(NamedTuple):
     """Which classes are shown with examples, and with how many."""
 
     labels: frozenset[int]
     pictures: int
 
 
-class Media(NamedTuple):
+class SampleMedia(NamedTuple):
     """Where the samples of a study can be seen."""
 
     study: StudyFolder
@@ -50,7 +49,7 @@ class Media(NamedTuple):
     """Why there is no manifest."""
 
 
-class Candidate(NamedTuple):
+class SureSample(NamedTuple):
     """A sample that may be shown: the surest first, then by id, so that the choice is the same every time."""
 
     doubt: float
@@ -60,14 +59,21 @@ class Candidate(NamedTuple):
 def most_confused(data: ReportData, most: int) -> list[int]:
     """The classes in which the teacher most often contradicts one weak label (the order is ours).
 
-    By the lower end of Wilson's 95% interval of their share of the weak class, so that a share of few samples
-    counts for less.
+    They are ordered by the lower end of Wilson's 95% interval of their share of the weak class, so that a
+    share of few samples counts for less.
+
+    Args:
+        data: The report, with its chosen strategy.
+        most: How many classes at most.
+
+    Returns:
+        Their labels.
     """
     columns = data.classes
     finer = np.array(
         [
             label
-            for label, kind in enumerate(data.chosen_space.kinds)
+            for label, kind in enumerate(data.chosen_space.space.kinds)
             if kind == "disagreed" and columns.weak[label] >= 0 and columns.size[label]
         ],
         dtype=np.int64,
@@ -82,15 +88,15 @@ def most_confused(data: ReportData, most: int) -> list[int]:
 def confidence_and_examples(
     data: ReportData,
     predictions: Path,
-    media: Media,
-    shown: Shown,
+    media: SampleMedia,
+    shown: ExampleChoice,
 ) -> tuple[np.ndarray, dict[int, tuple[Picture, ...]], list[str]]:
     """The teacher's mean confidence in each class, and examples of some classes, in one pass.
 
     Args:
-        data: With the chosen strategy.
-        predictions: Of the same samples.
-        media: Of the study.
+        data: The report so far, with its chosen strategy.
+        predictions: The teacher's pass over the same samples.
+        media: Where the samples can be seen.
         shown: Which classes are shown.
 
     Returns:
@@ -107,7 +113,7 @@ def confidence_and_examples(
     return confidence, examples, notes
 
 
-def _picture(entry: Candidate, drawn: bytes | MediaError) -> Picture:
+def _picture(entry: SureSample, drawn: bytes | MediaError) -> Picture:
     confidence = None if np.isinf(entry.doubt) else -entry.doubt
     if isinstance(drawn, MediaError):
         return Picture(entry.sample_id, None, confidence, drawn.reason)
@@ -115,29 +121,27 @@ def _picture(entry: Candidate, drawn: bytes | MediaError) -> Picture:
 
 
 def _confidence_and_choice(
-    data: ReportData, predictions: Path, shown: Shown
-) -> tuple[np.ndarray, dict[int, list[Candidate]]]:
-    space, classes = data.chosen_space.space, data.chosen_space.num_classes
-    total, count = np.zeros(classes), np.zeros(classes, dtype=np.int64)
-    best: defaultdict[int, list[Candidate]] = defaultdict(list)
+    data: ReportData, predictions: Path, shown: ExampleChoice
+) -> tuple[np.ndarray, dict[int, list[SureSample]]]:
+    space = data.chosen_space.space
+    total, count = np.zeros(len(space)), np.zeros(len(space), dtype=np.int64)
+    best: defaultdict[int, list[SureSample]] = defaultdict(list)
     # The two streams are of the same rows in the same order, but not cut at the same places.
     batches = iter_batches(predictions, ["top_probs"])
     probabilities = np.concatenate([np.empty(0), *(_first(batch.column(0)) for batch in batches)])
-    for pairs in iter_pairs(predictions):
-        probability, probabilities = np.split(probabilities, [len(pairs.weak)])
-        ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
-        confidence = np.nan_to_num(probability) if space.needs_confidence else None
-        assigned = space.assign(pairs.weak, pairs.teacher, ids, confidence)
-        for labels in output_labels(space, assigned).T:
+    for pairs in iter_pairs(predictions, needs=space.needs):
+        probability, probabilities = np.split(probabilities, [len(pairs)])
+        sample_ids = pairs.need_sample_ids()
+        for labels in np.asarray(space.assign(pairs)).reshape(len(pairs), -1).T:
             known = (labels >= 0) & ~np.isnan(probability)
             np.add.at(total, labels[known], probability[known])
             np.add.at(count, labels[known], 1)
             for position in np.flatnonzero(np.isin(labels, list(shown.labels))).tolist():
                 doubt = float(-np.nan_to_num(probability[position], nan=-np.inf))
-                best[int(labels[position])].append(Candidate(doubt, pairs.sample_ids[position].as_py()))
+                best[int(labels[position])].append(SureSample(doubt, str(sample_ids[position])))
         for label, candidates in best.items():
             best[label] = sorted(candidates)[: shown.pictures]
-    mean = np.divide(total, count, out=np.full(classes, np.nan), where=count > 0)
+    mean = np.divide(total, count, out=np.full(len(space), np.nan), where=count > 0)
     return mean, best
 
 
@@ -148,7 +152,7 @@ def _first(lists: pa.Array) -> np.ndarray:
     return values
 
 
-def _draw(media: Media, sample_ids: Sequence[str]) -> tuple[dict[str, bytes | MediaError], list[str]]:
+def _draw(media: SampleMedia, sample_ids: Sequence[str]) -> tuple[dict[str, bytes | MediaError], list[str]]:
     """JPEG of each sample or why it has none; all of them, or none of them and a note that says why."""
     study, name = media.study, media.study.record.domain
     if not sample_ids:
@@ -160,7 +164,7 @@ def _draw(media: Media, sample_ids: Sequence[str]) -> tuple[dict[str, bytes | Me
     try:
         domain = study.domain(name)
         rows = find_rows(media.manifest, sample_ids)
-        found = study.reader("weak", domain)([rows[sample_id] for sample_id in sample_ids])
+        found = study.reader("weak", domain).read_many([rows[sample_id] for sample_id in sample_ids])
     except (ConfigError, TableError) as error:
         return {}, [f"There are no pictures: {error}"]
     return {
@@ -187,6 +191,9 @@ def _encode(image: Image.Image) -> bytes:
 def explained_examples(folder: Path) -> tuple[tuple[ExplainedExample, ...], list[str]]:
     """The pictures that `sublabel explain` left in a folder, and notes on what is missing.
 
+    Args:
+        folder: Of its pictures and `explanations.json`.
+
     Raises:
         ArtifactError: It left none there.
     """
@@ -207,5 +214,9 @@ def explained_examples(folder: Path) -> tuple[tuple[ExplainedExample, ...], list
 
 
 def data_uri(jpeg: bytes) -> str:
-    """A picture as the `src` of an image."""
+    """A picture as the `src` of an image.
+
+    Args:
+        jpeg: The file's bytes.
+    """
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,8 +12,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from sublabel.evaluation import Comparison
-from sublabel.explain.folder import RecordedOptions, StudyFolder, read_artifact
 from sublabel.labels import ConfusionMatrix
+from sublabel.study.folder import RecordedOptions, StudyFolder, read_artifact
 from sublabel.tables import Manifest
 
 
@@ -22,7 +23,7 @@ class _MadeBy(BaseModel):
 
 
 class _Card(BaseModel):
-    """Of a model, what is said of it here: the whole of it takes torch to read."""
+    """The part of a model's card that is shown here: the whole of it takes torch to read."""
 
     made_by: _MadeBy
 
@@ -37,10 +38,10 @@ def study_facts(
     """What a study was run on and with, as (what, value), most telling first.
 
     Args:
-        study: Its folder.
+        study: The study's folder.
         seed: Whose teacher is described.
         manifest: None where it is not known.
-        confusion: Of that seed.
+        confusion: The counts of that seed.
         comparison: None where the study has not ended.
     """
     return tuple(_facts(study, seed, manifest, confusion, comparison))
@@ -63,7 +64,7 @@ def _facts(
         yield "Domain", f"{study.record.domain}: {_short(study.record.same.get('domain', {}))}"
     start = "published weights" if options.pretrained else (options.weights or "random weights")
     yield "Backbone", f"{options.backbone}, from {start}"
-    card = study.path / f"seed{seed}" / "teacher" / "card.json"
+    card = study.seed(seed) / "teacher" / "card.json"
     if card.exists():
         made_by = read_artifact(card, _Card.model_validate).made_by
         yield "Teacher", _teacher(options, comparison)
@@ -77,10 +78,10 @@ def _facts(
 
 def _teacher(options: RecordedOptions, comparison: Comparison | None) -> str:
     trained = f"{options.backbone} trained on the clean target set"
-    scratch = [run.top1 for run in comparison.runs if run.row.startswith("none (")] if comparison else []
-    if not scratch:
+    runs = comparison.without_pretraining() if comparison else []
+    if not runs:
         return trained
-    return f"{trained}; top-1 on the test set {100 * sum(scratch) / len(scratch):.1f}%"
+    return f"{trained}; top-1 on the test set {statistics.fmean(run.primary for run in runs):.1%}"
 
 
 def _splits(manifest: Manifest) -> str:

@@ -20,7 +20,7 @@ PROFILE_WIDTH = 32
 
 
 class Order(NamedTuple):
-    """In which order a matrix is drawn."""
+    """An order in which a matrix is drawn."""
 
     rows: np.ndarray
     """int64 (W,), weak classes from top to bottom."""
@@ -35,9 +35,13 @@ def orders(confusion: ConfusionMatrix, alignment: Alignment) -> dict[OrderName, 
     distance of square-rooted rows; ours); left out of matrices of more than `CLUSTERED` rows. `agreement`:
     the weak classes that the teacher agrees with most come first. `vocabulary`: as they are. In the first two
     a teacher class follows the first weak class that it agrees with, or its samples where there is none.
+
+    Args:
+        confusion: The counts.
+        alignment: Which classes agree.
     """
     entries = confusion.counts.tocoo()
-    agrees = alignment.agrees(entries.row, entries.col)
+    agrees = alignment.aligned(entries.row.astype(np.int64), entries.col)
     rows = confusion.shape[0]
     found: dict[OrderName, Order] = {}
     if 2 < rows <= CLUSTERED:
@@ -99,11 +103,12 @@ def blocks(confusion: ConfusionMatrix, order: Order, most: int = EXACT) -> np.nd
 
     Args:
         confusion: The counts.
-        order: Of rows and columns.
+        order: The order of rows and columns.
         most: Blocks a side; a side of no more classes has one block for each.
 
     Example:
-        >>> confusion = ConfusionMatrix.from_labels([0, 1, 1, 3], [0, 1, 1, 2], weak_vocabulary=4)
+        >>> from sublabel import Pairs, count
+        >>> confusion = count(Pairs([0, 1, 1, 3], [0, 1, 1, 2], weak_vocabulary=4))
         >>> blocks(confusion, Order(np.arange(4), np.arange(4)), most=2)
         array([[3, 0],
                [0, 1]])
@@ -129,7 +134,7 @@ def busiest(confusion: ConfusionMatrix, alignment: Alignment, order: Order, most
     Args:
         confusion: The counts.
         alignment: Which classes agree.
-        order: Of the whole matrix.
+        order: The order of the whole matrix.
         most: Rows, and columns.
 
     Returns:

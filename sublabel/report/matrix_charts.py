@@ -14,7 +14,7 @@ from sublabel.labels.alignment import AlignmentLike
 from sublabel.report import theme
 from sublabel.report.data import ReportData, StrategySpace
 from sublabel.report.matrix import blocks, orders
-from sublabel.report.spaces import panel_cells
+from sublabel.report.spaces import space_panel
 
 HEAT_BLOCKS = 60
 """Classes a side of a heat map that is drawn cell by cell."""
@@ -112,7 +112,7 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
             f"{strategy.name!r} draws the classes of its cells by chance, or has two for each: choose of "
             f"{', '.join(entry.name for entry in data.spaces if entry.has_cells)}"
         )
-    panel = panel_cells(data, strategy)
+    panel = space_panel(data, strategy)
     # Short names keep several matrices side by side readable; the whole one is in the tooltip.
     axis = theme.names_axis(panel.teacher, ticks=False, domain=False, labelAngle=-60)
     side = theme.names_axis(panel.weak, ticks=False, domain=False)
@@ -140,8 +140,8 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
     )
     rects = base.mark_rect(stroke="#6b7682", strokeWidth=0.4).encode(color=alt.Color("colour:N", scale=None))
     crosses = base.transform_filter("datum.dropped").mark_text(text="×", fontSize=11, color=theme.GREY)
-    title = "confusion matrix" if strategy is None else f"{strategy.name}: {strategy.num_classes:,} classes"
-    if strategy is not None and strategy.space.needs_confidence:
+    title = "confusion matrix" if strategy is None else f"{strategy.name}: {len(strategy.space):,} classes"
+    if strategy is not None and strategy.space.needs:
         title += " (sure samples)"
     return theme.styled(
         alt.layer(rects, crosses).properties(
@@ -177,7 +177,7 @@ def class_sizes_chart(data: ReportData) -> Any:
     Args:
         data: What is reported.
     """
-    shown = [entry for entry in data.spaces if not entry.space.needs_sample_ids]
+    shown = [entry for entry in data.spaces if "sample_ids" not in entry.space.needs]
     names = [entry.name for entry in shown]
     values: list[dict[str, Any]] = []
     for entry in shown:
@@ -216,7 +216,7 @@ def class_sizes_chart(data: ReportData) -> Any:
             tooltip=["strategy:N", "rank:Q", alt.Tooltip("samples:Q", format=",")],
         )
     )
-    described = "; ".join(f"{entry.name} {entry.num_classes:,} classes" for entry in shown)
+    described = "; ".join(f"{entry.name} {len(entry.space):,} classes" for entry in shown)
     layers = [lines, *_min_count_line(data)]
     return theme.styled(
         alt.layer(*layers).properties(
@@ -242,7 +242,11 @@ def _min_count_line(data: ReportData) -> list[Any]:
 
 
 def min_count(strategy: StrategySpace) -> int | None:
-    """The smallest cell that is a class of its own, where the strategy has such a limit."""
+    """The smallest cell that is a class of its own; None where the strategy has no such limit.
+
+    Args:
+        strategy: One of the report.
+    """
     options = strategy.space.strategy
     least = options.get("min_count", (options.get("of") or {}).get("min_count"))
     return None if least is None else int(least)

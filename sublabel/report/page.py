@@ -1,7 +1,7 @@
 """The page: one HTML file that opens from disk and asks the network for nothing.
 
-Names come from users' files. Those in the markup are escaped by the template; all else travels compressed in
-one data block, which the page's own script puts in as text.
+Names come from users' files. In the markup the template escapes them; all else travels compressed in one data
+block, which the page's own script puts in as text.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from sublabel.report.data import ExplainedExample, ReportData
 from sublabel.report.examples import data_uri
 from sublabel.report.matrix import Order, blocks
 from sublabel.report.saving import vega_lite_version
-from sublabel.report.spaces import PANEL_PIXELS, panel_cells
+from sublabel.report.spaces import PANEL_PIXELS, space_panel
 
 LISTED_CELLS = 100_000
 """Cells of the searchable list, the largest ones."""
 LISTED_CLASSES = 20_000
 """Classes of the table, the largest ones."""
-LOSERS = 3
+LISTED_LOSERS = 3
+"""Weak classes that lost most, for each strategy."""
 
 
 class Chart(NamedTuple):
@@ -42,12 +43,13 @@ class Chart(NamedTuple):
     description: str
 
 
-class Loss(NamedTuple):
-    """What a strategy dropped, and which weak classes lost most by it."""
+class DroppedSamples(NamedTuple):
+    """The samples that a strategy dropped, and which weak classes lost most by it."""
 
     strategy: str
-    dropped: int
+    samples: int
     share: float
+    """What part of all samples they are, 0–1."""
     weak_classes: tuple[tuple[str, int, float], ...]
     """(name, samples dropped, share of its samples)."""
 
@@ -112,13 +114,20 @@ def render(data: ReportData) -> str:
         options=json.dumps(data.options, indent=1, ensure_ascii=False) if data.options else "",
         shares=_shares_of(data),
         agreed=int(data.cells.count[data.cells.agreed].sum()),
-        losses=list(losses(data)),
+        dropped=list(dropped_samples(data)),
         explained=[(title, list(members)) for title, members in groupby(data.explained, key=_group)],
-        panel_caption=panel_cells(data, None).caption,
+        panel_caption=space_panel(data, None).caption,
         undrawn=[entry for entry in data.spaces if not entry.has_cells],
-        has_thresholds=any(entry.space.needs_confidence for entry in data.spaces),
-        two_heads=[entry.name for entry in data.spaces if entry.space.two_heads],
-        soft=[entry.name for entry in data.spaces if entry.space.top_k is not None],
+        has_thresholds=any(
+            "probabilities" in entry.space.needs and entry.space.answers_with_one_label
+            for entry in data.spaces
+        ),
+        several_heads=[entry.name for entry in data.spaces if len(entry.space.heads) > 1],
+        soft=[
+            entry.name
+            for entry in data.spaces
+            if "probabilities" in entry.space.needs and not entry.space.answers_with_one_label
+        ],
         min_count=matrix_charts.min_count(data.chosen_space),
         unread={status: count for status, count in data.statuses.items() if status != "ok"},
         listed={"cells": LISTED_CELLS, "classes": LISTED_CLASSES},
@@ -138,7 +147,11 @@ def _group(example: ExplainedExample) -> str:
 
 
 def page_spec(chart: Any) -> dict[str, Any]:
-    """A chart's specification for the page: as wide as its place, in the colour of the page's text."""
+    """A chart's specification for the page: as wide as its place, in the colour of the page's text.
+
+    Args:
+        chart: An Altair chart.
+    """
     spec: dict[str, Any] = chart.to_dict()
     spec["config"] = theme.config(ink="currentColor", paper="transparent")
     if spec.get("width") != PANEL_PIXELS:
@@ -195,8 +208,8 @@ def _classes(data: ReportData) -> dict[str, Any]:
     """The classes of the chosen strategy, the largest first."""
     columns, chosen = data.classes, data.chosen_space
     largest = np.argsort(-columns.size, kind="stable")[:LISTED_CLASSES]
-    names, kinds = chosen.names, chosen.kinds
-    confidence = [None] * chosen.num_classes if data.confidence is None else data.confidence.tolist()
+    names, kinds = chosen.space.names, chosen.space.kinds
+    confidence = [None] * len(chosen.space) if data.confidence is None else data.confidence.tolist()
     return {
         "name": [names[label] for label in largest.tolist()],
         "kind": [kinds[label] for label in largest.tolist()],
@@ -211,13 +224,17 @@ def _classes(data: ReportData) -> dict[str, Any]:
     }
 
 
-def losses(data: ReportData) -> Iterator[Loss]:
-    """What each strategy dropped, in the order of the strategies; those that dropped nothing too."""
+def dropped_samples(data: ReportData) -> Iterator[DroppedSamples]:
+    """What each strategy dropped, in the order of the strategies, also where that is nothing.
+
+    Args:
+        data: What is reported.
+    """
     totals = np.asarray(data.confusion.counts.sum(axis=1)).ravel()
     for entry in data.spaces:
         by_row = entry.outcome.dropped
-        worst = np.argsort(-by_row, kind="stable")[:LOSERS].tolist()
-        yield Loss(
+        worst = np.argsort(-by_row, kind="stable")[:LISTED_LOSERS].tolist()
+        yield DroppedSamples(
             entry.name,
             int(by_row.sum()),
             float(by_row.sum() / max(1, data.confusion.total)),

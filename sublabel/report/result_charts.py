@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
-from scipy import stats
 
-from sublabel.evaluation import Comparison, RunMetrics, wilson_interval
+from sublabel.evaluation import Comparison, Interval, RunMetrics, mean_interval, wilson_interval
 from sublabel.report import theme
 
 
@@ -21,17 +18,17 @@ def results_chart(comparison: Comparison) -> Any:
     which says nothing about the spread of training.
 
     Args:
-        comparison: Of a study.
+        comparison: A study's.
     """
-    names = list(dict.fromkeys(run.row for run in comparison.runs if run.clips_per_video is None))
-    rows = [_interval(name, _runs(comparison, name, None), comparison.test_samples) for name in names]
+    names = comparison.names()
+    rows = [_row(name, comparison.runs_of(name), comparison.test_samples) for name in names]
     runs = [
-        {"pre-training": run.row, "top-1": 100 * run.top1, "seed": run.seed}
+        {"pre-training": run.row, "top-1": 100 * run.primary, "seed": run.seed}
         for run in comparison.runs
         if run.clips_per_video is None
     ]
     y = alt.Y("pre-training:N", sort=names, title=None)
-    colour = alt.Color("pre-training:N", scale=theme.row_colours(names), legend=None)
+    colour = alt.Color("pre-training:N", scale=_colours(comparison, names), legend=None)
     scale = alt.Scale(zero=False, nice=False, padding=12)
     base = theme.chart_of(rows)
     whiskers = base.mark_rule(strokeWidth=2).encode(
@@ -65,24 +62,23 @@ def curve_chart(comparison: Comparison) -> Any | None:
     """Top-1 by clips per video, a line for each strategy; None where the study has no curve.
 
     Args:
-        comparison: Of a study.
+        comparison: A study's.
     """
-    points = sorted({run.clips_per_video for run in comparison.runs if run.clips_per_video is not None})
+    points = comparison.points()
     if not points:
         return None
-    names = list(dict.fromkeys(run.row for run in comparison.runs if run.clips_per_video is not None))
+    names = comparison.names(of_curve=True)
     steps = [*points, None]
     rows = [
         {
-            **_interval(name, _runs(comparison, name, step), comparison.test_samples),
+            **_row(name, runs, comparison.test_samples),
             "clips per video": "all" if step is None else str(step),
         }
         for name in names
         for step in steps
-        if _runs(comparison, name, step)
+        if (runs := comparison.runs_of(name, step))
     ]
-    table = list(dict.fromkeys(run.row for run in comparison.runs if run.clips_per_video is None))
-    colours = theme.row_colours([*table, *(name for name in names if name not in table)])
+    colours = _colours(comparison, list(dict.fromkeys([*comparison.names(), *names])))
     kept = {name: colour for name, colour in zip(colours.domain, colours.range, strict=True) if name in names}
     base = theme.chart_of(rows).encode(
         x=alt.X(
@@ -125,27 +121,25 @@ def curve_chart(comparison: Comparison) -> Any | None:
     )
 
 
-def _runs(comparison: Comparison, name: str, clips: int | None) -> list[RunMetrics]:
-    return [run for run in comparison.runs if run.row == name and run.clips_per_video == clips]
+def _colours(comparison: Comparison, names: Sequence[str]) -> alt.Scale:
+    return theme.row_colours(names, grey={run.row for run in comparison.without_pretraining()})
 
 
-def _interval(name: str, runs: Sequence[RunMetrics], test_samples: int) -> dict[str, Any]:
-    """Mean and 95% interval of top-1 in percent."""
-    values = [run.top1 for run in runs]
-    mean = statistics.fmean(values)
-    if len(values) > 1:
-        margin = (
-            float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-        )
-        low, high = max(0.0, mean - margin), min(1.0, mean + margin)
-    else:
-        tested = max(1, test_samples)
-        low, high = map(float, wilson_interval(mean * tested, tested))
+def _row(name: str, runs: Sequence[RunMetrics], test_samples: int) -> dict[str, Any]:
+    """Mean and 95% interval of top-1 in percent, between 0 and 100."""
+    found = mean_interval([run.primary for run in runs]) or _of_one_test(runs[0], test_samples)
+    low, high = max(0.0, found.low), min(1.0, found.high)
     return {
         "pre-training": name,
-        "mean": 100 * mean,
+        "mean": 100 * found.mean,
         "low": 100 * low,
         "high": 100 * high,
         "interval": f"{100 * low:.1f} to {100 * high:.1f}",
-        "seeds": len(values),
+        "seeds": len(runs),
     }
+
+
+def _of_one_test(run: RunMetrics, test_samples: int) -> Interval:
+    tested = max(1, test_samples)
+    low, high = wilson_interval(run.primary * tested, tested)
+    return Interval(run.primary, float(low), float(high))

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import altair as alt
 import vl_convert
 
-from sublabel.files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 from sublabel.report import matrix_charts, result_charts
 from sublabel.report.data import ReportData
 
@@ -79,6 +79,6 @@ def save_chart(chart: Any, path: str | Path) -> None:
 
 
 def vega_lite_version() -> str:
-    """The one that the installed Altair writes, as vl-convert names it."""
+    """The version of Vega-Lite that the installed Altair writes, as vl-convert names it."""
     major, minor, *_ = alt.SCHEMA_VERSION.split(".")
     return f"{major}.{minor}"

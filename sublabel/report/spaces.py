@@ -19,8 +19,8 @@ TINTS = (0.45, 0.78)
 """How near to white the tints of a row's sub-concepts are, from the first to the last."""
 
 
-class Panel(NamedTuple):
-    """What one matrix of the figure shows."""
+class SpacePanel(NamedTuple):
+    """One matrix of the figure, with the colours of its cells."""
 
     values: list[dict[str, Any]]
     weak: list[str]
@@ -30,25 +30,24 @@ class Panel(NamedTuple):
     caption: str
 
 
-def panel_cells(data: ReportData, strategy: StrategySpace | None) -> Panel:
-    """The cells of a panel with their colours.
+def space_panel(data: ReportData, strategy: StrategySpace | None) -> SpacePanel:
+    """The matrix of a strategy, each cell in the colour of its class.
 
     Args:
         data: What is reported.
-        strategy: None colours the counts.
+        strategy: Whose classes; None colours the counts.
     """
     order = next(iter(data.orders.values()))
     rows, columns = busiest(data.confusion, data.alignment, order, SHOWN)
     weak, teacher = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
     counts = np.asarray(data.confusion.counts[weak, teacher]).ravel()
-    agreed = data.alignment.agrees(weak, teacher)
+    agreed = data.alignment.aligned(weak, teacher)
     if strategy is None:
         names = [""] * len(weak)
         colours = _count_colours(counts)
         dropped = np.zeros(len(weak), dtype=bool)
     else:
-        sure = np.ones(len(weak)) if strategy.space.needs_confidence else None
-        labels = strategy.space.assign(weak, teacher, confidence=sure)
+        labels = strategy.cell_classes(weak, teacher)
         names = ["none" if label < 0 else strategy.space.describe(label).name for label in labels.tolist()]
         colours = _class_colours(data, strategy, labels, weak, teacher, agreed)
         # Among sure samples a cell can be empty that has others: nothing of it is dropped.
@@ -68,7 +67,7 @@ def panel_cells(data: ReportData, strategy: StrategySpace | None) -> Panel:
     ]
     whole = data.confusion.shape == (len(rows), len(columns))
     shown = f"{len(rows)} weak × {len(columns)} teacher classes"
-    return Panel(
+    return SpacePanel(
         values,
         [data.confusion.weak_vocabulary[row] for row in rows.tolist()],
         [data.confusion.teacher_vocabulary[column] for column in columns.tolist()],
@@ -78,7 +77,7 @@ def panel_cells(data: ReportData, strategy: StrategySpace | None) -> Panel:
 
 
 def _count_colours(counts: np.ndarray) -> list[str]:
-    """On a logarithmic scale, as the heat map."""
+    """Colours of counts on a logarithmic scale, as in the heat map."""
     scaled = np.log1p(counts) / max(1e-9, float(np.log1p(counts).max(initial=0)))
     return [_ramp(value) for value in scaled.tolist()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import altair as alt
@@ -20,7 +20,7 @@ DROPPED = "#9aa3ad"
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "stroke")
 RAMP = ("#eef3f8", "#c6dbef", "#8dbbdb", "#4a90c2", "#1f66a3", "#08306b")
 LABEL_LETTERS, LABEL_PIXELS = 14, 104
-"""Of a name beside a small matrix, at most."""
+"""Letters and pixels of a name beside a small matrix, at most."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 
@@ -62,17 +62,29 @@ def config(ink: str = "#1c2733", paper: str = "#ffffff") -> dict[str, Any]:
 
 
 def styled(chart: Any) -> Any:
-    """The chart with the theme in it, so that it looks the same wherever it is shown."""
+    """The chart with the theme in it, so that it looks the same wherever it is shown.
+
+    Args:
+        chart: An Altair chart.
+    """
     return chart.properties(config=alt.Config.from_dict(config()))
 
 
 def chart_of(values: list[dict[str, Any]]) -> alt.Chart:
-    """A chart with its data in it."""
+    """A chart with its data in it, still without marks.
+
+    Args:
+        values: A record for each mark.
+    """
     return alt.Chart(alt.InlineData(values=values))
 
 
 def shapes(count: int) -> list[str]:
-    """Shapes of the first rows; where they come again, it is beside another colour."""
+    """Shapes of the first rows; where they come again, it is beside another colour.
+
+    Args:
+        count: How many rows.
+    """
     return [SHAPES[(number + number // len(PALETTE)) % len(SHAPES)] for number in range(count)]
 
 
@@ -80,6 +92,9 @@ def count_ticks(span: int) -> dict[str, Any]:
     """Whole numbers along so many samples, each of them once.
 
     Vega's own `tickMinStep` allows a tick more than there are steps, and so still halves the smallest ones.
+
+    Args:
+        span: Samples from one end of the axis to the other.
     """
     return {"format": ",d", "tickCount": max(1, min(5, span))}
 
@@ -108,11 +123,16 @@ def names_axis(names: Sequence[str], **more: Any) -> alt.Axis:
     return alt.Axis(labelExpr=shown, labelLimit=LABEL_PIXELS, **more)
 
 
-def row_colours(names: list[str]) -> alt.Scale:
-    """The same colour for a row in every chart; grey for the one without weak pre-training."""
-    coloured = [name for name in names if not name.startswith("none (")]
+def row_colours(names: Sequence[str], grey: Collection[str] = ()) -> alt.Scale:
+    """The same colour for a row in every chart.
+
+    Args:
+        names: All rows, in their order.
+        grey: Rows without weak pre-training, which take no colour from the others.
+    """
+    coloured = [name for name in names if name not in grey]
     colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(coloured)}
-    return alt.Scale(domain=names, range=[colours.get(name, GREY) for name in names])
+    return alt.Scale(domain=list(names), range=[colours.get(name, GREY) for name in names])
 
 
 def mixed(colour: str, other: str, amount: float) -> str:

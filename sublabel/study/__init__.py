@@ -1,29 +1,49 @@
-"""The comparison of strategies: an ablation with every stage stored and resumable."""
+"""The comparison of strategies: an ablation with every stage stored and resumable.
 
-from sublabel._torchvision import ensure_torchvision
+Its options and the reading of its folder (`sublabel.study.folder`) need no torch.
+"""
 
-ensure_torchvision()
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from sublabel.study.options import (  # noqa: E402
-    BASELINE,
-    StudyOptions,
-    TrainOptions,
-    default_strategies,
-)
-from sublabel.study.plan import StudyPlan, plan_study  # noqa: E402
-from sublabel.study.recipe import parse_preset, run_as_script  # noqa: E402
-from sublabel.study.study import Study, holds_study, is_first_process  # noqa: E402
+if TYPE_CHECKING:
+    from sublabel.study.folder import StudyFolder, holds_study, slug
+    from sublabel.study.options import StudyOptions
+    from sublabel.study.plan import StudyPlan, plan_study
+    from sublabel.study.recipe import parse_preset, run_as_script
+    from sublabel.study.strategies import BASELINE, default_strategies, paper_strategies
+    from sublabel.study.study import Row, Study, train_row
+
+_MODULES = {
+    "folder": ("StudyFolder", "holds_study", "slug"),
+    "options": ("StudyOptions",),
+    "plan": ("StudyPlan", "plan_study"),
+    "recipe": ("parse_preset", "run_as_script"),
+    "strategies": ("BASELINE", "default_strategies", "paper_strategies"),
+    "study": ("Row", "Study", "train_row"),
+}
 
 __all__ = [
     "BASELINE",
+    "Row",
     "Study",
+    "StudyFolder",
     "StudyOptions",
     "StudyPlan",
-    "TrainOptions",
     "default_strategies",
     "holds_study",
-    "is_first_process",
+    "paper_strategies",
     "parse_preset",
     "plan_study",
     "run_as_script",
+    "slug",
+    "train_row",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

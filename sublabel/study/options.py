@@ -6,61 +6,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from sublabel.labels import (
-    SPLB,
-    AgreementFilter,
-    MatchedControl,
-    RawSPL,
-    Strategy,
-    TeacherOnly,
-    TopKSPL,
-    WeakOnly,
-)
-from sublabel.training import HeadKind, Schedule
+from sublabel.labels import Strategy
+from sublabel.options import HeadKind, TrainOptions
+from sublabel.study.strategies import BASELINE, default_strategies
 
-BASELINE = "weak-only"
-
-
-def default_strategies(raw: RawSPL | None = None) -> dict[str, Strategy]:
-    """The rows of METHOD's table in its order, then the matched-cardinality control of raw SPL."""
-    raw = raw or RawSPL()
-    return {
-        BASELINE: WeakOnly(),
-        "teacher-only": TeacherOnly(),
-        "agreement": AgreementFilter(),
-        "raw SPL": raw,
-        "SPL-B": SPLB(),
-        "matched control": MatchedControl(of=raw),
-    }
-
-
-class TrainOptions(BaseModel):
-    """One training run. All defaults are ours."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: PositiveInt = Field(default=4, description="passes over the data, where `steps` are not given")
-    steps: PositiveInt | None = Field(
-        default=None,
-        description="optimiser steps, the same for few samples and for many; instead of `epochs`",
-    )
-    batch_size: PositiveInt = Field(default=128, description="samples a batch and device")
-    optimizer: Literal["sgd", "adamw"] = Field(
-        default="sgd", description="SGD with Nesterov momentum, or AdamW"
-    )
-    learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
-    weight_decay: float = Field(
-        default=5e-4, ge=0, description="L2 penalty on weights, not on biases and norms"
-    )
-    schedule: Schedule = Field(default="cosine", description="learning rate over the steps")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="as in PyTorch's cross-entropy")
-    augmentation: str | None = Field(
-        default=None, description="a training augmentation of the domain; default: its first"
-    )
+MAY_GROW: dict[str, Any] = {"may_grow": True}
+"""Marks an option that may change in a begun folder: it says which runs there are, not what one is."""
 
 
 class StudyOptions(BaseModel):
-    """What is compared, and how it is trained."""
+    """What is compared, and how it is trained; `RunOptions` say how it is run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +23,7 @@ class StudyOptions(BaseModel):
     pretrained: bool = Field(default=False, description="start from the backbone's published weights")
     weights: str | None = Field(default=None, description="start from a local file of weights (safetensors)")
     strategies: dict[str, Strategy] = Field(
-        default_factory=default_strategies, description="row name → strategy"
+        default_factory=default_strategies, description="row name → strategy", json_schema_extra=MAY_GROW
     )
     alignment: dict[str, str | list[str]] | None = Field(
         default=None,
@@ -78,12 +33,18 @@ class StudyOptions(BaseModel):
         default=5, description="how many of its classes the teacher's pass keeps for each sample"
     )
     clips_per_video: tuple[PositiveInt, ...] = Field(
-        default=(), description="the curve: also train with only so many weak samples of each source_id"
+        default=(),
+        description="the curve: also train with only so many weak samples of each source_id",
+        json_schema_extra=MAY_GROW,
     )
     curve: tuple[str, ...] = Field(
-        default=(BASELINE, "raw SPL", "SPL-B"), description="the strategies of that curve, by row name"
+        default=(BASELINE, "raw SPL", "SPL-B"),
+        description="the strategies of that curve, by row name",
+        json_schema_extra=MAY_GROW,
     )
-    seeds: PositiveInt = Field(default=1, description="runs of everything, with seeds 0 to N-1")
+    seeds: PositiveInt = Field(
+        default=1, description="runs of everything, with seeds 0 to N-1", json_schema_extra=MAY_GROW
+    )
     pretrain: TrainOptions = TrainOptions()
     finetune: TrainOptions = TrainOptions(epochs=25)
     head: HeadKind = Field(
@@ -101,29 +62,10 @@ class StudyOptions(BaseModel):
         default=(), description="classes whose left and right matter: their samples are never flipped"
     )
     precision: Literal["auto"] | str = Field(default="auto", description="Lightning's precision flag")
-    eval_batch_size: PositiveInt = Field(
-        default=256, description="inputs (samples × views) a batch in the teacher's pass and in tests"
-    )
-    jobs: PositiveInt = Field(
-        default=1,
-        description="strategies that run at the same time, each in a process with its share of cores and one "
-        "device; several devices need 1",
-    )
-    num_workers: int = Field(default=0, ge=0, description="loader processes")
-    decode_once: bool = Field(
-        default=False, description="keep all media decoded, as uint8 files beside the study (mind the disk)"
-    )
-    cache_bytes: int = Field(default=2_000_000_000, ge=0, description="memory for decoded media of one split")
-    leave_out_unreadable: bool = Field(
-        default=False,
-        description="train and test without the target samples that cannot be read; all are decoded once to "
-        "find them",
-    )
-    checkpoints: bool = Field(
-        default=False, description="keep a checkpoint of every epoch, from which a stopped training goes on"
-    )
-    trainer: dict[str, Any] = Field(
-        default_factory=dict, description="further arguments of lightning.Trainer"
+    metrics: tuple[str, ...] = Field(
+        default=("top1", "top5"),
+        description="what is measured on the test set: topN, or classes of torchmetrics that begin with "
+        "Multiclass; top1 must be among them",
     )
 
     @model_validator(mode="after")
@@ -135,10 +77,10 @@ class StudyOptions(BaseModel):
     @model_validator(mode="after")
     def _strategies_look_at_what_the_teacher_keeps(self) -> StudyOptions:
         for name, strategy in self.strategies.items():
-            if isinstance(strategy, TopKSPL) and strategy.k > self.teacher_top_k:
+            if strategy.teacher_classes > self.teacher_top_k:
                 raise ValueError(
-                    f"{name!r} looks at {strategy.k} of the teacher's classes, and teacher_top_k keeps "
-                    f"{self.teacher_top_k}: raise it"
+                    f"{name!r} looks at {strategy.teacher_classes} of the teacher's classes, and "
+                    f"teacher_top_k keeps {self.teacher_top_k}: raise it"
                 )
         return self
 
@@ -150,3 +92,22 @@ class StudyOptions(BaseModel):
                 f"the curve names {', '.join(map(repr, unknown))}; there are {', '.join(self.strategies)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _top1_is_measured(self) -> StudyOptions:
+        if "top1" not in self.metrics:
+            raise ValueError("metrics must hold top1, which the differences of the table are about")
+        return self
+
+    def fixed(self) -> dict[str, Any]:
+        """The options that must not change in a begun folder, as JSON can hold them."""
+        growing = {
+            name for name, field in type(self).model_fields.items() if field.json_schema_extra == MAY_GROW
+        }
+        return self.model_dump(mode="json", exclude=growing)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The defaults of the options in `fixed`, for records that are older than an option."""
+        # What must be given has no default, and is in every record.
+        return {name: value for name, value in cls(backbone="").fixed().items() if name != "backbone"}

@@ -17,17 +17,18 @@ from rich.text import Text
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, MediaError
 from sublabel.labels import Alignment
-from sublabel.media import missing_shards
-from sublabel.study.options import TrainOptions
-from sublabel.study.splits import SPLITS
-from sublabel.study.study import Study, slug
+from sublabel.media.domain import Preprocessing
+from sublabel.media.shards import missing_shards, shard_numbers
+from sublabel.options import TrainOptions
+from sublabel.study.study import Study
 from sublabel.tables import Manifest, source_ranks
 from sublabel.tables.io import is_remote
 from sublabel.teacher.passes import shard_rows
 
+STUDIED = ("weak", "target_train", "target_test")
+"""Splits that a study reads."""
 # A training step is a forward pass and two of its size backwards.
 PASSES_OF_A_STEP = 3
 
@@ -114,8 +115,8 @@ def plan_study(study: Study) -> StudyPlan:
         MediaError: The first sample of a split cannot be read.
         TableError: A split has no rows.
     """
-    backbone, preprocessing = study.runner.new_backbone(seed=0)
-    splits = tuple(_check_split(study, split, preprocessing) for split in SPLITS)
+    backbone, preprocessing = study.new_backbone(seed=0)
+    splits = tuple(_check_split(study, split, preprocessing) for split in STUDIED)
     features, flops = _features(backbone, splits[0].input_shape)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     described = (
@@ -149,7 +150,7 @@ def _check_split(study: Study, name: str, preprocessing: Preprocessing) -> Split
 
 
 def _vocabularies(study: Study) -> str:
-    weak, target = study.weak_vocabulary, study.target_vocabulary
+    weak, target = study.weak_vocabulary, study.teacher_vocabulary
     alignment = Alignment.of(study.alignment, weak, target)
     agreeing = len({weak_name for weak_name, _ in alignment.pairs.tolist()})
     return (
@@ -172,29 +173,29 @@ def _features(backbone: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, f
 def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[Stage]:
     weak, train, test = splits
     views = study.domain.num_views or 1
-    options, devices = study.options, study.runner.devices_a_step()
-    processes = study.runner.trainer().world_size
+    options, devices = study.options, study.devices_a_step
+    processes = study.trainer().world_size
+    first, others = study.rows()
 
     def finetuning(label: str, folder: Path) -> Stage:
         return _training(label, folder, options.finetune, train.samples, flops, devices)
 
-    for seed in range(options.seeds):
-        folder = study.folder(seed)
-        yield finetuning(f"{folder.name}/teacher", folder / "teacher")
-        rows = shard_rows(folder / "predictions", weak.samples, processes)
-        missing = missing_shards(folder / "predictions", "parquet", weak.samples, rows)
-        yield Stage(f"{folder.name}/predictions", not missing, weak.samples, 0, 0, flops * weak.samples)
-    for seed, name, clips in study.strategy_runs():
-        folder = study.folder(seed, clips) / slug(name)
+    for row in first:
+        folder = study.folder(row)
+        yield finetuning(f"{folder.parent.name}/teacher", folder)
+        shards = folder.parent / "predictions"
+        numbers = shard_numbers(weak.samples, shard_rows(shards, weak.samples, processes))
+        done = not missing_shards(shards, "parquet", numbers)
+        yield Stage(f"{folder.parent.name}/predictions", done, weak.samples, 0, 0, flops * weak.samples)
+    for row in others:
+        folder, clips = study.folder(row), row.clips_per_video
         samples = weak.samples if clips is None else _clips(study.manifest, clips)
         label = str(folder.relative_to(study.out))
         yield _training(
             f"{label}/pretrained", folder / "pretrained", options.pretrain, samples, flops, devices
         )
         yield finetuning(f"{label}/finetuned", folder / "finetuned")
-    tested = [study.folder(seed) / "teacher" for seed in range(options.seeds)]
-    runs = study.strategy_runs()
-    tested += [study.folder(seed, clips) / slug(name) / "finetuned" for seed, name, clips in runs]
+    tested = [study.folder(row) for row in first] + [study.folder(row) / "finetuned" for row in others]
     left = sum(not (folder / "metrics.json").exists() for folder in tested)
     label = f"tests ({left} of {len(tested)}, {views} views)"
     yield Stage(label, left == 0, test.samples, 0, 0, flops * test.samples * views * left)

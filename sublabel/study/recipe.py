@@ -9,10 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import register_type
 from pydantic import BaseModel
 
+from sublabel.distributed import is_first_process
 from sublabel.errors import SublabelError
-from sublabel.study.study import is_first_process
+from sublabel.labels import Strategy
+
+register_type(Strategy, serializer=Strategy.to_dict, deserializer=Strategy.parse)
 
 
 def parse_preset(

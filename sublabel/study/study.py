@@ -1,10 +1,8 @@
 """The comparison: teacher, predictions, labels, pre-training, fine-tuning, for every strategy and seed.
 
-The loop reads as the paper's method, Sub-Pseudo Labels (SPL): a teacher is trained on the clean target set
-and looks at every weak sample; each strategy turns (weak label, teacher prediction) into classes; a backbone
-is pre-trained on them, fine-tuned on the target set and tested there.
-
-Everything lies under one folder, and a stage that has ended is not run again:
+A study calls the public stages (`predict_manifest`, `relabel_table`, `pretrain`, `finetune`, `test`) and adds
+folders, resumption, seeds and statistics. Everything lies under one folder, and a stage that has ended is not
+run again:
 
     study.json                       the resolved options, and the manifest's fingerprint
     comparison.json, comparison.md   the table, and the curve over clips per video
@@ -18,51 +16,73 @@ Everything lies under one folder, and a stage that has ended is not run again:
 
 from __future__ import annotations
 
-import hashlib
+# First, as it makes torchvision importable beside every torch.
+import sublabel.training  # noqa: F401  # isort: skip
+
 import itertools
 import json
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import lightning as L
 import numpy as np
 import pyarrow as pa
-from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
-from sublabel.files import remove_all_abandoned, write_atomically
-from sublabel._jobs import job_map
-from sublabel._outputs import output_names
-from sublabel.domain import Domain
-from sublabel.errors import ConfigError, TableError
+from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.evaluation import Comparison, RunMetrics
-from sublabel.labels import Alignment, LabelSpace, Vocabulary
-from sublabel.study.options import BASELINE, StudyOptions, TrainOptions
-from sublabel.study.runner import Runner, classes_that_touch
-from sublabel.study.splits import Splits
+from sublabel.files import remove_all_abandoned, write_atomically
+from sublabel.jobs import job_map
+from sublabel.labels import Alignment, Vocabulary
+from sublabel.media.domain import Domain, Preprocessing
+from sublabel.options import RunOptions, TrainOptions
+from sublabel.provenance import fingerprint, refuse_others
+from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
+from sublabel.study.media import StudyMedia
+from sublabel.study.options import StudyOptions
+from sublabel.study.strategies import BASELINE
 from sublabel.tables import (
     Relabeled,
     open_manifest,
+    read_predictions_metadata,
     read_relabeled,
     relabel_table,
     select_predictions,
     source_ranks,
 )
-from sublabel.teacher import ModuleTeacher, predict_manifest
-from sublabel.training import FinetuneModule, Targets, join_targets, load_model, read_card, warm_start
+from sublabel.teacher import Teacher, as_teacher, predict_manifest
+from sublabel.training import (
+    LabeledDataset,
+    MediaInputs,
+    TrainedModel,
+    best_precision,
+    finetune,
+    head_factory,
+    load_model,
+    make_trainer,
+    pretrain,
+    read_card,
+    refuse_several_devices,
+    start_processes,
+    test,
+    warm_start,
+)
 
 _log = logging.getLogger(__name__)
 
-STUDY_FILE = "study.json"
 
+class Row(NamedTuple):
+    """One run of the comparison: a row of the table, or a point of its curve, with one seed."""
 
-def is_first_process() -> bool:
-    """Whether this is the one process to print: Lightning starts a script once for each device."""
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
-
-
-def holds_study(out: str | Path) -> bool:
-    """Whether a study was begun in a folder, so that something may have been trained there."""
-    return (Path(out) / STUDY_FILE).exists()
+    strategy: str | None
+    """The row's name; None: without weak pre-training, which is the first row, and the teacher."""
+    seed: int
+    clips_per_video: int | None = None
+    """At most so many weak samples of each source; None uses all."""
 
 
 class Study:
@@ -74,233 +94,350 @@ class Study:
         domain: The medium.
         options: What to compare.
         out: Folder for all artefacts; an earlier run in it goes on where it stopped.
+        run: How to run it; may change in a begun folder.
+        teacher: Looks at the weak samples in place of the model that is trained on the target set alone.
+        predictions: A finished predictions table, in place of a teacher's pass.
 
     Raises:
         ConfigError: `out` holds a study with other options or another manifest, the domain has no such
-            backbone or augmentation, a class of `no_flip` does not exist, or several jobs are to train on
-            several devices each.
+            backbone or augmentation, a class of `no_flip` does not exist, both a teacher and predictions are
+            given, or several jobs are to train on several devices each.
         TableError: The manifest lacks a split or column.
     """
 
-    def __init__(self, manifest: str | Path, domain: Domain, options: StudyOptions, out: str | Path) -> None:
+    def __init__(
+        self,
+        manifest: str | Path,
+        domain: Domain,
+        options: StudyOptions,
+        out: str | Path,
+        *,
+        run: RunOptions | None = None,
+        teacher: Teacher | None = None,
+        predictions: str | Path | None = None,
+    ) -> None:
+        if teacher is not None and predictions is not None:
+            raise ConfigError("the study got a teacher and finished predictions: give one of them")
         self.domain = domain
         self.options = options
         self.out = Path(out)
-        self.manifest = open_manifest(manifest)
+        self.run_options = run or RunOptions()
+        self.teacher = None if teacher is None else as_teacher(teacher)
+        self.given_predictions = predictions
         self.manifest_path = Path(manifest).resolve()
+        self.manifest = open_manifest(manifest)
         self.manifest.check()
-        self.manifest.require("weak_label")
-        self.manifest.require("label")
-        if options.clips_per_video:
-            self.manifest.require("source_id")
+        for column in ("weak_label", "label", *(["source_id"] if options.clips_per_video else [])):
+            self.manifest.require(column)
         self.target_vocabulary = self.manifest.filter(split="target_train").vocabulary("label")
-        self.weak_vocabulary = self.manifest.filter(split="weak").vocabulary("weak_label")
+        self.weak_vocabulary, self.teacher_vocabulary = self._label_vocabularies()
         self._refuse_unknown_classes()
         self.alignment = self._full_alignment()
-        self.runner = Runner(domain, options)
-        self.manifest_fingerprint = _fingerprint(Path(manifest))
+        self.precision = best_precision() if options.precision == "auto" else options.precision
+        self._refuse_impossible_training()
+        self.fingerprint = fingerprint(manifest)
         self._refuse_another_study()
-        self.splits = Splits(
+        self.media = StudyMedia(
             self.manifest,
-            self.manifest_fingerprint,
+            self.fingerprint,
             self.target_vocabulary,
             domain,
-            options,
+            self.run_options,
             self.out,
             is_settled=holds_study(self.out),
         )
 
-    def run(self) -> Comparison:
+    def run(self, method: Callable[[Study, Row], RunMetrics] | None = None) -> Comparison:
         """Run all that has not been run yet, and write the table.
+
+        Args:
+            method: What is done for one row of the table, by calls of the stages below; default: `train_row`,
+                the paper's. With several jobs it must be a function of a module, which other processes find.
 
         Returns:
             The comparison, also in `comparison.json` and `comparison.md`.
         """
+        method = method or train_row
         remove_all_abandoned(self.out)
-        self.runner.start_processes()
-        tested = self.splits.target_labels("target_test")
-        self.splits.target_labels("target_train")
-        # Not before: who takes samples out of the manifest because of a refusal has another one.
+        start_processes(self.trainer())
+        tested = self.media.target_labels("target_test")
+        self.media.target_labels("target_train")
+        # Not before: a manifest from which unreadable samples were taken after a refusal is another one.
         self._claim_folder()
         # Read and, if so wanted, decoded before the jobs start, which then all have it.
-        self.splits.media("weak")
-        seeds = range(self.options.seeds)
-        with job_map(self.options.jobs) as run_all:
+        self.media.table("weak")
+        first, others = self.rows()
+        with job_map(self.run_options.jobs) as run_all:
             # A single teacher has all the cores.
-            runs = list((run_all if len(seeds) > 1 else map)(self.run_teacher, seeds))
-            for arguments in self.strategy_runs():
+            runs = list((run_all if len(first) > 1 else map)(method, itertools.repeat(self), first))
+            for row in first:
+                self.predict(row.seed)
+            for row in others:
                 # What leaves nothing to train on must not wait until its turn comes.
-                self.relabel(*arguments)
-            runs += run_all(self.run_strategy, *zip(*self.strategy_runs(), strict=True))
+                self.relabel(row)
+            runs += run_all(method, itertools.repeat(self), others)
         comparison = Comparison(
             runs=tuple(runs), baseline=BASELINE, test_samples=int(np.count_nonzero(tested >= 0))
         )
-        _write_json(self.out / "comparison.json", comparison.to_dict())
+        _write_json(self.out / COMPARISON_FILE, comparison.to_dict())
         with write_atomically(self.out / "comparison.md") as file:
             file.write(comparison.to_markdown().encode())
         return comparison
 
-    def strategy_runs(self) -> list[tuple[int, str, int | None]]:
-        """The arguments of `run_strategy` for the table, then for the curve."""
+    def rows(self) -> tuple[list[Row], list[Row]]:
+        """The rows without weak pre-training, one a seed, and those of the strategies, then of the curve."""
         options, seeds = self.options, range(self.options.seeds)
-        table = itertools.product(seeds, options.strategies, [None])
-        curve = itertools.product(seeds, options.curve, options.clips_per_video)
-        return [*table, *curve]
+        table = itertools.starmap(Row, itertools.product(options.strategies, seeds))
+        curve = itertools.product(options.curve, seeds, options.clips_per_video)
+        others = [*table, *itertools.starmap(Row, curve)]
+        # The table before the curve, and both seed by seed.
+        others.sort(key=lambda row: (row.clips_per_video is not None, row.seed))
+        return [Row(None, seed) for seed in seeds], others
 
-    def run_teacher(self, seed: int) -> RunMetrics:
-        """Train on the target set without weak pre-training, which is the table's first row and the teacher.
+    def folder(self, row: Row) -> Path:
+        """Where the artefacts of a row lie."""
+        return seed_folder(self.out, row.seed, row.clips_per_video) / (
+            "teacher" if row.strategy is None else slug(row.strategy)
+        )
 
-        The teacher then looks at the weak split.
+    def predict(self, seed: int) -> Path:
+        """What the teacher of a seed said of every weak sample: a folder of shards.
+
+        The teacher is the one that was given, or the model of the first row; or what was given are finished
+        predictions, of which the study keeps those of its weak samples.
         """
-        folder = self.folder(seed)
-        start = "scratch" if not (self.options.pretrained or self.options.weights) else "initialised"
-        metrics = self._finetune(folder / "teacher", f"none ({start})", seed, pretrained=None)
-        classifier, card = load_model(folder / "teacher", domain=self.domain)
-        decoded = self.splits.media("weak").decoded
+        out = seed_folder(self.out, seed) / "predictions"
+        weak = self.manifest.filter(split="weak")
+        if self.given_predictions is not None:
+            shard = out / "part-00000.parquet"
+            if not shard.exists():
+                sample_ids = self.media.table("weak").rows["sample_id"].combine_chunks()
+                kept = select_predictions(self.given_predictions, shard, sample_ids)
+                _refuse_missing_predictions(self.given_predictions, kept, len(sample_ids), shard)
+            return out
+        preprocessing = self.new_backbone(seed)[1]
         summary = predict_manifest(
-            self.manifest.filter(split="weak"),
-            ModuleTeacher(
-                classifier,
-                Vocabulary(card.classes),
-                top_k=self.options.teacher_top_k,
-                precision=self.runner.precision,
-            ),
-            folder / "predictions",
-            read_many=self.domain.read_many if decoded is None else decoded.read_many,
-            transform=self.domain.evaluation_transform(card.preprocessing),
+            weak,
+            self.teacher or self._trained_teacher(seed),
+            out,
+            reader=self.media.table("weak").reader if self.run_options.decode_once else self.domain,
+            transform=self.domain.evaluation_transform(preprocessing),
             weak_vocabulary=self.weak_vocabulary,
-            batch_size=self.options.eval_batch_size,
-            num_workers=self.options.num_workers,
+            batch_size=self.run_options.eval_batch_size,
+            num_workers=self.run_options.num_workers,
         )
-        _log.info("%s: %s", folder / "predictions", summary)
-        return metrics
+        _log.info("%s: %s", out, summary)
+        return out
 
-    def run_strategy(self, seed: int, name: str, clips_per_video: int | None = None) -> RunMetrics:
-        """Pre-train on the labels of one strategy, fine-tune and test.
-
-        Args:
-            seed: Of the teacher and of all training.
-            name: Of the strategy in the options.
-            clips_per_video: Use so many samples of each source at most; None uses all.
-        """
-        folder = self.folder(seed, clips_per_video) / slug(name)
-        table = self.relabel(seed, name, clips_per_video)
-        targets = join_targets(
-            self.splits.media("weak"),
-            table,
-            self._predictions(seed, clips_per_video),
-            subset=clips_per_video is not None,
-        )
-        self._pretrain(folder / "pretrained", targets, table.space, seed)
-        metrics = self._finetune(folder / "finetuned", name, seed, pretrained=folder / "pretrained")
-        return metrics.model_copy(
-            update={
-                # Of a two-head student the outputs of both: its cells are no classes.
-                "classes": sum(table.space.heads),
-                "steps": read_card(folder / "pretrained").made_by.get("steps"),
-                "samples": len(targets.kept),
-                "pool": len(table.sample_ids),
-                "clips_per_video": clips_per_video,
-            }
-        )
-
-    def relabel(self, seed: int, name: str, clips_per_video: int | None = None) -> Relabeled:
-        """Relabel what the teacher saw with one strategy, or read what was relabeled.
+    def relabel(self, row: Row) -> Relabeled:
+        """Turn a row's (weak label, teacher prediction) pairs into pre-training targets by its strategy.
 
         Raises:
             ConfigError: The strategy drops every sample, or the folder holds labels of other options of it.
         """
-        strategy = self.options.strategies[name]
-        path = self.folder(seed, clips_per_video) / slug(name) / "relabeled.parquet"
+        strategy = self.options.strategies[_strategy_of(row)]
+        path = self.folder(row) / "relabeled.parquet"
         if not path.exists():
-            predictions = self._predictions(seed, clips_per_video)
-            relabel_table(predictions, path, strategy, alignment=self.alignment)
+            relabel_table(self._predictions(row), path, strategy, alignment=self.alignment)
         table = read_relabeled(path)
-        if table.space.strategy != strategy.model_dump(mode="json"):
+        refuse_others(path, dict(table.space.strategy), strategy.to_dict())
+        if not table.targets.keep.any():
             raise ConfigError(
-                f"{path} was made by {table.space.strategy}, and {name!r} is now {strategy!r}: choose "
-                f"another folder, or delete {path.parent}"
-            )
-        if table.space.num_classes == 0:
-            raise ConfigError(
-                f"{name!r} drops all {len(table.labels)} weak samples, so there is nothing to pre-train on: "
-                f"`sublabel inspect {self.folder(seed)}/predictions` shows what the teacher said of them; "
-                "train it longer, or leave this strategy out"
+                f"{row.strategy!r} drops all {len(table.targets)} weak samples, so there is nothing to "
+                f"pre-train on: `sublabel inspect {self._predictions(row)}` shows what the teacher said of "
+                "them; train it longer, or leave this strategy out"
             )
         return table
 
-    def folder(self, seed: int, clips_per_video: int | None = None) -> Path:
-        """Where the artefacts of a seed lie, or those of a point of its curve."""
-        seeded = self.out / f"seed{seed}"
-        return seeded if clips_per_video is None else seeded / f"clips{clips_per_video}"
+    def pretrain(self, row: Row, labels: Relabeled) -> Path:
+        """Pre-train a fresh backbone on a row's targets; returns the folder of the model."""
+        folder = self.folder(row) / "pretrained"
+        if (folder / "card.json").exists():
+            return folder
+        options, space = self.options, labels.space
+        media = self.media.table("weak")
+        is_subset = row.clips_per_video is not None
+        targets = labels.targets.take(media.positions_of(labels.sample_ids, subset=is_subset))
+        backbone, preprocessing = self.new_backbone(row.seed)
+        touching = frozenset(space.classes_touching(options.no_flip))
+        unflipped = np.zeros(len(media), dtype=bool)
+        if touching:
+            kept = np.flatnonzero(targets.keep)
+            unflipped[kept] = [not touching.isdisjoint(targets.classes(sample)) for sample in kept.tolist()]
+        with _saying_how_to_go_on():
+            model = pretrain(
+                backbone,
+                self._training_inputs("weak", preprocessing, options.pretrain, unflipped),
+                targets,
+                options.pretrain,
+                classes=space.names,
+                head=head_factory(space, options.head, options.head_rank),
+                sampled_classes=options.sampled_classes,
+                **self._stage(folder, preprocessing),
+            )
+        self._save(folder, model, row, {"label_space": space.fingerprint})
+        return folder
 
-    def _predictions(self, seed: int, clips_per_video: int | None) -> Path:
-        whole = self.folder(seed) / "predictions"
-        if clips_per_video is None:
+    def finetune(self, row: Row, pretrained: Path | None) -> Path:
+        """Train on the target set, from a model that was pre-trained or from a fresh backbone.
+
+        Args:
+            row: The row.
+            pretrained: The folder of a model, whose head is dropped; None for a fresh backbone.
+
+        Returns:
+            The folder of the fine-tuned model.
+        """
+        folder = self.folder(row) if row.strategy is None else self.folder(row) / "finetuned"
+        if (folder / "card.json").exists():
+            return folder
+        options, names = self.options.finetune, self.target_vocabulary.names
+        labels = self.media.target_labels("target_train")
+        backbone, preprocessing = self.new_backbone(row.seed)
+        report = None if pretrained is None else str(warm_start(backbone, pretrained))
+        unflipped = np.isin(
+            labels, [label for label, name in enumerate(names) if name in self.options.no_flip]
+        )
+        with _saying_how_to_go_on():
+            model = finetune(
+                backbone,
+                LabeledDataset(
+                    self._training_inputs("target_train", preprocessing, options, unflipped), labels
+                ),
+                options,
+                classes=names,
+                **self._stage(folder, preprocessing),
+            )
+        self._save(folder, model, row, {}, warm_start=report)
+        return folder
+
+    def test(self, row: Row, finetuned: Path) -> RunMetrics:
+        """Measure a fine-tuned model on the test split, over all test-time views of each sample."""
+        stored = finetuned / "metrics.json"
+        if stored.exists():
+            return RunMetrics.model_validate_json(stored.read_text(encoding="utf-8"))
+        classifier, card = load_model(finetuned, domain=self.domain)
+        transform = self.domain.test_transform(card.preprocessing)
+        scores = test(
+            classifier,
+            LabeledDataset(
+                MediaInputs(self.media.table("target_test"), transform),
+                self.media.target_labels("target_test"),
+            ),
+            metrics=self.options.metrics,
+            views=self.domain.num_views,
+            precision=self.precision,
+            run=self.run_options,
+        )
+        metrics = RunMetrics(
+            strategy=row.strategy,
+            seed=row.seed,
+            metrics=scores,
+            start="initialised" if self.options.pretrained or self.options.weights else "scratch",
+            clips_per_video=row.clips_per_video,
+            **self._pretraining_facts(row),
+        )
+        _log.info("%s: top-1 %.4f", finetuned, metrics.primary)
+        _write_json(stored, metrics.model_dump(mode="json"))
+        return metrics
+
+    def new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
+        """The same start for every strategy of a seed.
+
+        The order of batches after it differs with the width of the head, whose weights are drawn first.
+        """
+        L.seed_everything(seed, workers=True, verbose=False)
+        options = self.options
+        backbone = self.domain.create_backbone(
+            options.backbone, pretrained=options.pretrained, weights=options.weights
+        )
+        return backbone, self.domain.preprocessing(backbone)
+
+    def trainer(self) -> L.Trainer:
+        """A trainer as the stages have it, to be asked for its devices."""
+        return make_trainer(None, self.run_options, precision=self.precision)
+
+    @property
+    def devices_a_step(self) -> int:
+        """How many batches make a step: devices of all nodes × accumulated batches."""
+        trainer = self.trainer()
+        return int(trainer.world_size * trainer.accumulate_grad_batches)
+
+    def _trained_teacher(self, seed: int) -> Teacher:
+        classifier, card = load_model(self.folder(Row(None, seed)), domain=self.domain)
+        return as_teacher(
+            classifier, card.classes, top_k=self.options.teacher_top_k, precision=self.precision
+        )
+
+    def _predictions(self, row: Row) -> Path:
+        whole = seed_folder(self.out, row.seed) / "predictions"
+        if row.clips_per_video is None:
             return whole
-        chosen = self.folder(seed, clips_per_video) / "predictions.parquet"
+        chosen = seed_folder(self.out, row.seed, row.clips_per_video) / "predictions.parquet"
         if not chosen.exists():
-            rows = self.splits.media("weak").rows
+            rows = self.media.table("weak").rows
             # The same samples for all training seeds, and more of the same with every further point.
-            kept = source_ranks(rows["source_id"], rows["sample_id"]) < clips_per_video
+            kept = source_ranks(rows["source_id"], rows["sample_id"]) < row.clips_per_video
             select_predictions(whole, chosen, rows["sample_id"].filter(pa.array(kept)))
         return chosen
 
-    def _pretrain(self, folder: Path, targets: Targets, space: LabelSpace, seed: int) -> None:
-        if (folder / "card.json").exists():
-            return
-        options = self.options.pretrain
-        backbone, preprocessing = self.runner.new_backbone(seed)
-        module = self.runner.pretraining_module(backbone, space, preprocessing)
-        unflipped = classes_that_touch(space, self.options.no_flip)
-        weak = self.splits.media("weak")
-        steps = self.runner.fit(module, weak, targets, options, preprocessing, unflipped, folder)
-        fingerprints = {"label_space": space.fingerprint, "manifest": self.manifest_fingerprint}
-        self.runner.save(
-            folder,
-            module,
-            output_names(space),
-            preprocessing,
-            options,
-            fingerprints=fingerprints,
-            made_by={"seed": seed, "steps": steps},
+    def _training_inputs(
+        self, split: str, preprocessing: Preprocessing, options: TrainOptions, unflipped: np.ndarray
+    ) -> MediaInputs:
+        transforms = [
+            self.domain.training_transform(preprocessing, options.augmentation, flip=flip)
+            for flip in (True, False)
+        ]
+        return MediaInputs(
+            self.media.table(split),
+            transforms[0],
+            exceptions=unflipped,
+            exceptional_transform=transforms[1],
         )
 
-    def _finetune(self, folder: Path, row: str, seed: int, pretrained: Path | None) -> RunMetrics:
-        stored = folder / "metrics.json"
-        if stored.exists():
-            return RunMetrics.model_validate_json(stored.read_text(encoding="utf-8"))
-        options, names = self.options.finetune, self.target_vocabulary.names
-        backbone, preprocessing = self.runner.new_backbone(seed)
-        report = None if pretrained is None else str(warm_start(backbone, pretrained))
-        module = FinetuneModule(
-            backbone,
-            len(names),
-            views=self.domain.num_views,
-            **self.runner.module_options(options, preprocessing),
+    def _stage(self, folder: Path, preprocessing: Preprocessing) -> dict[str, Any]:
+        """What every training of the study shares."""
+        return {
+            "preprocessing": preprocessing,
+            "precision": self.precision,
+            "run": self.run_options,
+            "checkpoint": folder / "last.ckpt",
+        }
+
+    def _save(
+        self, folder: Path, model: TrainedModel, row: Row, prints: dict[str, str], **made_by: Any
+    ) -> None:
+        """Save a model with its card and log, in place of its checkpoint."""
+        lines = "".join(f"{json.dumps(dict(entry))}\n" for entry in model.log)
+        with write_atomically(folder / "training.jsonl") as file:
+            file.write(lines.encode())
+        model.save(
+            folder,
+            domain=self.domain,
+            backbone=self.options.backbone,
+            fingerprints={**prints, "manifest": self.fingerprint},
+            made_by={"seed": row.seed, "precision": self.precision, **made_by},
         )
-        if (folder / "card.json").exists():
-            # It was stopped while it was tested.
-            module.classifier.load_state_dict(load_model(folder, domain=self.domain).classifier.state_dict())
-        else:
-            train, labels = self.splits.media("target_train"), self.splits.target_labels("target_train")
-            unflipped = [label for label, name in enumerate(names) if name in self.options.no_flip]
-            self.runner.fit(module, train, labels, options, preprocessing, unflipped, folder)
-            self.runner.save(
-                folder,
-                module,
-                names,
-                preprocessing,
-                options,
-                fingerprints={"manifest": self.manifest_fingerprint},
-                made_by={"seed": seed, "warm_start": report},
-            )
-        labels = self.splits.target_labels("target_test")
-        top1, top5 = self.runner.test(module, self.splits.media("target_test"), labels, preprocessing)
-        metrics = RunMetrics(row=row, seed=seed, top1=top1, top5=top5)
-        _log.info("%s: top-1 %.4f", folder, top1)
-        _write_json(stored, metrics.model_dump(mode="json"))
-        return metrics
+        (folder / "last.ckpt").unlink(missing_ok=True)
+
+    def _pretraining_facts(self, row: Row) -> dict[str, Any]:
+        if row.strategy is None:
+            return {}
+        labels = self.relabel(row)
+        return {
+            "classes": labels.space.num_classes,
+            "samples": int(np.count_nonzero(labels.targets.keep)),
+            "pool": len(labels.targets),
+            "steps": read_card(self.folder(row) / "pretrained").made_by.get("steps"),
+        }
+
+    def _label_vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
+        """The weak and the teacher's classes, as finished predictions or a teacher say them."""
+        if self.given_predictions is not None:
+            metadata = read_predictions_metadata(self.given_predictions)
+            return metadata.weak_vocabulary, metadata.teacher_vocabulary
+        weak = self.manifest.filter(split="weak").vocabulary("weak_label")
+        return weak, self.target_vocabulary if self.teacher is None else self.teacher.vocabulary
 
     def _refuse_unknown_classes(self) -> None:
         tested = self.manifest.filter(split="target_test").vocabulary("label")
@@ -310,7 +447,7 @@ class Study:
                 f"target_test has the class {untrained[0]!r}, and target_train has not: every class that is "
                 "tested needs training samples"
             )
-        known = {*self.weak_vocabulary.names, *self.target_vocabulary.names}
+        known = {*self.weak_vocabulary, *self.teacher_vocabulary, *self.target_vocabulary}
         unknown = [name for name in self.options.no_flip if name not in known]
         if unknown:
             raise ConfigError(
@@ -326,75 +463,89 @@ class Study:
         """
         if self.options.alignment is None:
             return None
-        weak, target = self.weak_vocabulary, self.target_vocabulary
-        alignment = {**{name: name for name in weak if name in target}, **self.options.alignment}
+        weak, teacher = self.weak_vocabulary, self.teacher_vocabulary
+        alignment = {**{name: name for name in weak if name in teacher}, **self.options.alignment}
         # A wrong name must not wait until the teacher is trained.
-        Alignment.of(alignment, weak, target)
+        Alignment.of(alignment, weak, teacher)
         return alignment
 
-    def _used_options(self) -> dict[str, Any]:
-        """The options as they are used, JSON-able: the alignment with the equal names."""
-        return {**self.options.model_dump(mode="json"), "alignment": self.alignment}
+    def _refuse_impossible_training(self) -> None:
+        """Refuse names that do not exist before anything is trained."""
+        refuse_several_devices(self.run_options)
+        _, preprocessing = self.new_backbone(seed=0)
+        for stage in (self.options.pretrain, self.options.finetune):
+            self.domain.training_transform(preprocessing, stage.augmentation)
 
+    @cached_property
     def _sameness(self) -> dict[str, Any]:
         """What must not change within a folder; seeds, strategies and points of the curve may be added."""
-        freely = {
-            "seeds", "strategies", "curve", "clips_per_video", "trainer", "num_workers", "jobs",
-            "decode_once", "cache_bytes", "checkpoints", "eval_batch_size", "leave_out_unreadable",
-        }  # fmt: skip
+        given = self.given_predictions
         return {
-            **{key: value for key, value in self._used_options().items() if key not in freely},
-            "manifest": self.manifest_fingerprint,
+            **self.options.fixed(),
+            "alignment": self.alignment,
+            "manifest": self.fingerprint,
             "domain": self.domain.options(),
-            "number of devices": self.runner.devices_a_step(),
+            "number of devices": self.devices_a_step,
+            "teacher": None if self.teacher is None else self.teacher.fingerprint,
+            "predictions": None if given is None else fingerprint(given),
         }
 
     def _refuse_another_study(self) -> None:
-        if not holds_study(self.out):
-            return
-        stored = (self.out / STUDY_FILE).read_text(encoding="utf-8")
-        mine, theirs = self._sameness(), json.loads(stored)["same"]
-        # An option that came later has its default in the older study.
-        defaults = {name: field.default for name, field in StudyOptions.model_fields.items()}
-        for stage in ("pretrain", "finetune"):
-            theirs[stage] = TrainOptions.model_validate(theirs[stage]).model_dump(mode="json")
-        changed = [key for key in mine if mine[key] != theirs.get(key, defaults.get(key))]
-        if changed:
-            raise ConfigError(
-                f"{self.out} holds a study with another {', '.join(changed)}: choose another --out, or "
-                "delete it"
+        if holds_study(self.out):
+            stored = json.loads((self.out / STUDY_FILE).read_text(encoding="utf-8"))
+            refuse_others(
+                f"the study in {self.out}", stored["same"], self._sameness, defaults=StudyOptions.defaults()
             )
 
     def _claim_folder(self) -> None:
         out = self.out.resolve()
         # Relative where it lies within, so that the folder can be moved.
-        manifest = (
-            self.manifest_path.relative_to(out)
-            if self.manifest_path.is_relative_to(out)
-            else self.manifest_path
-        )
+        is_inside = self.manifest_path.is_relative_to(out)
+        manifest = self.manifest_path.relative_to(out) if is_inside else self.manifest_path
         record = {
-            "same": self._sameness(),
-            "options": self._used_options(),
+            "same": self._sameness,
+            "options": {**self.options.model_dump(mode="json"), "alignment": self.alignment},
             "domain": self.domain.name,
             "manifest": str(manifest),
         }
         _write_json(self.out / STUDY_FILE, record)
 
 
-def _fingerprint(manifest: Path) -> str:
-    digest = hashlib.sha256()
-    for path in [manifest] if manifest.is_file() else sorted(manifest.rglob("*")):
-        if path.is_file():
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+def train_row(study: Study, row: Row) -> RunMetrics:
+    """The paper's method for one row of the table, stage by stage; what has ended is read from its folder."""
+    pretrained = None
+    if row.strategy is not None:
+        labels = study.relabel(row)
+        pretrained = study.pretrain(row, labels)
+    finetuned = study.finetune(row, pretrained)
+    return study.test(row, finetuned)
 
 
-def slug(name: str) -> str:
-    """A row's name as a folder's."""
-    return name.lower().replace(" ", "_").replace("-", "_")
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    """Let a sample that only training found to be unreadable say what the study can do about it."""
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(
+            f"{error}. Run the study again with --leave_out_unreadable true: it decodes all target samples "
+            "once and goes on without those that fail"
+        ) from error
+
+
+def _strategy_of(row: Row) -> str:
+    if row.strategy is None:
+        raise ConfigError("the row without weak pre-training has no strategy: there is nothing to relabel")
+    return row.strategy
+
+
+def _refuse_missing_predictions(given: str | Path, kept: int, samples: int, shard: Path) -> None:
+    if kept != samples:
+        shard.unlink()
+        raise TableError(
+            f"{given} has predictions of {kept} of the {samples} weak samples; expected one row for each, "
+            "with a status where there is no prediction"
+        )
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -1,40 +1,38 @@
 """The three tables in Parquet, read and written in streams: manifest, predictions, relabeled."""
 
-from sublabel.tables._decode import PREDICTIONS_SCHEMA
+from sublabel.tables._opened import Progress
 from sublabel.tables.folders import write_folder_manifest
 from sublabel.tables.io import TableWriter, iter_batches, read_metadata, versions
-from sublabel.tables.manifest import MANIFEST_SCHEMA, SPLITS, Manifest, open_manifest, source_ranks
-from sublabel.tables.precomputed import write_predictions
+from sublabel.tables.manifest import Manifest, open_manifest, source_ranks
 from sublabel.tables.predictions import (
-    LabelPairs,
     PredictionsMetadata,
     iter_pairs,
     read_predictions_metadata,
     select_predictions,
+    write_predictions,
 )
 from sublabel.tables.relabeled import (
-    RELABELED_SCHEMA,
-    Progress,
     Relabeled,
     RelabelSummary,
-    count_pairs,
+    count_table,
     read_relabeled,
     relabel_table,
 )
+from sublabel.tables.schema import MANIFEST_SCHEMA, OK, PREDICTIONS_SCHEMA, RELABELED_SCHEMA, SPLITS
 
 __all__ = [
     "MANIFEST_SCHEMA",
+    "OK",
     "PREDICTIONS_SCHEMA",
     "RELABELED_SCHEMA",
     "SPLITS",
-    "LabelPairs",
     "Manifest",
     "PredictionsMetadata",
     "Progress",
     "RelabelSummary",
     "Relabeled",
     "TableWriter",
-    "count_pairs",
+    "count_table",
     "iter_batches",
     "iter_pairs",
     "open_manifest",

@@ -1,30 +1,78 @@
-"""Columns of predictions as label arrays, without a Python object for any row."""
+"""Columns of predictions as pairs, without a Python object for any row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
-from sublabel.labels import Vocabulary
+from sublabel.labels import Pairs, Vocabulary
 from sublabel.tables.io import Location
+from sublabel.tables.schema import OK, PREDICTIONS_SCHEMA
 
-PREDICTIONS_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("weak_label", pa.string()),
-        ("top_ids", pa.list_(pa.int32())),
-        ("top_probs", pa.list_(pa.float32())),
-        ("status", pa.string()),
-    ]
-)
-LABEL_COLUMNS = ("weak_label", "top_ids", "status")
-"""Those that a (weak label, teacher prediction) pair is read from."""
-DICTIONARIES = ("weak_label", "status")
-"""Those of them with few distinct values."""
+PAIR_COLUMNS = ("weak_label", "top_ids", "status")
+"""Columns that weak label and prediction are read from."""
+FEW_VALUES = ("weak_label", "status")
+"""Columns with few distinct values, which are read as dictionaries."""
+
+
+class PairDecoder(NamedTuple):
+    """Makes pairs of batches of predictions.
+
+    Args:
+        weak_vocabulary: The names that a weak label may be.
+        teacher_vocabulary: The classes that the teacher's ids count.
+        needs: What is decoded beside the labels: "probabilities", or nothing.
+        is_checked: Whether the same rows were decoded before, and need not be checked again.
+    """
+
+    weak_vocabulary: Vocabulary
+    teacher_vocabulary: Vocabulary
+    needs: frozenset[str] = frozenset()
+    is_checked: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a batch must have."""
+        return (*PAIR_COLUMNS, "top_probs") if "probabilities" in self.needs else PAIR_COLUMNS
+
+    def decode(
+        self, path: Location, batch: pa.RecordBatch, first: int, sample_id: Callable[[int], str]
+    ) -> Pairs:
+        """The pairs of a batch, without sample ids; -1 where a label or prediction is missing.
+
+        Args:
+            path: The file, for messages.
+            batch: N rows with `columns`.
+            first: The row of the whole table that the batch begins with, for messages.
+            sample_id: Gives the id of a row of the batch, for messages.
+
+        Returns:
+            With `top_ids` and `top_probs` (N, k) where probabilities are needed; k is the longest row's.
+
+        Raises:
+            TableError: A column has another type, or a row is `ok` without a prediction, or without as many
+                probabilities as classes.
+            LabelError: A label is not in its vocabulary, or probabilities are none.
+        """
+        weak = _encode(path, as_dictionary(path, batch, "weak_label"), self.weak_vocabulary, sample_id)
+        teacher = _first_classes(path, batch, sample_id)
+        vocabularies = self.weak_vocabulary, self.teacher_vocabulary
+        ranked = None
+        if "probabilities" in self.needs:
+            ranked = _ranked(path, batch, teacher >= 0, sample_id)
+        if not self.is_checked:
+            return _checked(f"{path}: rows from {first:,} on", weak, ranked or teacher, *vocabularies)
+        if ranked is None:
+            return Pairs.trusted(weak, teacher, *vocabularies)
+        top_ids, top_probs = ranked
+        # What rounding lets exceed 1 counts as 1, as it did when it was checked.
+        top_probs = np.where(top_ids < 0, np.float32(0), np.minimum(top_probs, 1))
+        return Pairs.trusted(weak, teacher, *vocabularies, top_ids=top_ids, top_probs=top_probs)
 
 
 def cast_column(path: Location, name: str, values: pa.Array) -> pa.Array:
@@ -44,81 +92,23 @@ def cast_column(path: Location, name: str, values: pa.Array) -> pa.Array:
         raise TableError(f"{path}: the column {name!r} is {values.type}, expected {kind}: {error}") from error
 
 
-def decode_pairs(
-    path: Location, batch: pa.RecordBatch, weak_vocabulary: Vocabulary, sample_id: Callable[[int], str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The weak and the teacher's labels of a batch, both int32 (N,), -1 where there is none.
-
-    Args:
-        path: The file, for messages.
-        batch: With the columns of `LABEL_COLUMNS`.
-        weak_vocabulary: Of the weak labels.
-        sample_id: Of a row of the batch, for messages.
+def as_dictionary(path: Location, batch: pa.RecordBatch, name: str) -> pa.DictionaryArray:
+    """A column of strings as a dictionary, whatever type of strings it was written in.
 
     Raises:
-        TableError: A column has another type, or a row is `ok` without a prediction.
-        LabelError: A weak label is not in the vocabulary.
+        TableError: It holds no strings.
     """
-    weak = _encode(path, _as_dictionary(path, batch, "weak_label"), weak_vocabulary, sample_id)
-    status = _as_dictionary(path, batch, "status")
-    is_ok = _decode(status, pc.equal(status.dictionary, "ok"), False)
-    teacher, predicted = first_elements(cast_column(path, "top_ids", batch.column("top_ids")), -1)
-    if not is_ok.all():
-        teacher[~is_ok] = -1
-    if not predicted.all() and (without := is_ok & ~predicted).any():
-        raise TableError(
-            f"{path}: sample {sample_id(int(without.argmax()))!r} has the status 'ok' but no id in top_ids; "
-            "give it its prediction, or a status that says why it has none"
-        )
-    return weak, teacher
+    values = batch.column(name)
+    if pa.types.is_dictionary(values.type) and values.type.value_type == pa.string():
+        return values
+    return cast_column(path, name, values).dictionary_encode()
 
 
-def decode_top(
-    path: Location, batch: pa.RecordBatch, weak_vocabulary: Vocabulary, sample_id: Callable[[int], str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The weak labels int32 (N,), and the teacher's classes int32 and probabilities float32, both (N, k).
+def first_elements(lists: pa.ListArray, absent: float) -> np.ndarray:
+    """The first element of each list (N,) in the type of the elements.
 
     Args:
-        path: The file, for messages.
-        batch: With the columns of `LABEL_COLUMNS` and `top_probs`.
-        weak_vocabulary: Of the weak labels.
-        sample_id: Of a row of the batch, for messages.
-
-    Returns:
-        k is the most that a row has; where there are fewer, the classes are -1 and the probabilities 0.
-
-    Raises:
-        TableError: A column has another type, or a row is `ok` without as many probabilities as classes.
-        LabelError: A weak label is not in the vocabulary.
-    """
-    weak, first = decode_pairs(path, batch, weak_vocabulary, sample_id)
-    predicted = first >= 0
-    ids, probs = (cast_column(path, name, batch.column(name)) for name in ("top_ids", "top_probs"))
-    lengths = np.where(predicted, np.diff(ids.offsets.to_numpy()), 0)
-    probabilities = np.where(
-        probs.is_valid().to_numpy(zero_copy_only=False), np.diff(probs.offsets.to_numpy()), 0
-    )
-    if (differs := predicted & (lengths != probabilities)).any():
-        row = int(differs.argmax())
-        raise TableError(
-            f"{path}: sample {sample_id(row)!r} has {lengths[row]} classes in top_ids and "
-            f"{probabilities[row]} probabilities in top_probs; give each class its probability, "
-            "or choose a strategy that needs none"
-        )
-    present = np.arange(max(int(lengths.max(initial=1)), 1)) < lengths[:, None]
-    top_ids = np.full(present.shape, -1, dtype=np.int32)
-    top_probs = np.zeros(present.shape, dtype=np.float32)
-    kept = pa.array(predicted)
-    top_ids[present] = ids.filter(kept).flatten().fill_null(-1).to_numpy()
-    top_probs[present] = probs.filter(kept).flatten().fill_null(0).to_numpy()
-    return weak, top_ids, top_probs
-
-
-def first_elements(lists: pa.ListArray, absent: float) -> tuple[np.ndarray, np.ndarray]:
-    """The first element of each list (N,) in the type of the elements, and whether there is one, bool (N,).
-
-    Args:
-        lists: Of numbers.
+        lists: Lists of numbers (N,).
         absent: What stands where a list is null or empty, or its first element null.
     """
     offsets, elements = lists.offsets.to_numpy(), lists.values
@@ -131,29 +121,70 @@ def first_elements(lists: pa.ListArray, absent: float) -> tuple[np.ndarray, np.n
         elements = elements.fill_null(0)
     values = elements.to_numpy()
     if present.all():
-        return values[offsets[:-1]], present
+        return np.asarray(values[offsets[:-1]])
     first = np.full(len(lists), absent, dtype=values.dtype)
     first[present] = values[offsets[:-1][present]]
-    return first, present
+    return first
 
 
-def _as_dictionary(path: Location, batch: pa.RecordBatch, name: str) -> pa.DictionaryArray:
-    values = batch.column(name)
-    if pa.types.is_dictionary(values.type) and values.type.value_type == pa.string():
-        return values
-    return cast_column(path, name, values).dictionary_encode()
+def _checked(where: str, weak: np.ndarray, teacher: Any, mine: Vocabulary, theirs: Vocabulary) -> Pairs:
+    try:
+        return Pairs(weak, teacher, weak_vocabulary=mine, teacher_vocabulary=theirs)
+    except LabelError as error:
+        raise LabelError(f"{where}: {error}") from error
+
+
+def _first_classes(path: Location, batch: pa.RecordBatch, sample_id: Callable[[int], str]) -> np.ndarray:
+    """The most probable class of each row that is `ok`, int32 (N,), -1 of the others."""
+    status = as_dictionary(path, batch, "status")
+    is_ok = _meanings(status, pc.equal(status.dictionary, OK), False)
+    teacher = first_elements(cast_column(path, "top_ids", batch.column("top_ids")), -1)
+    if (without := is_ok & (teacher == -1)).any():
+        raise TableError(
+            f"{path}: sample {sample_id(int(without.argmax()))!r} has the status 'ok' but no id in top_ids; "
+            "give it its prediction, or a status that says why it has none"
+        )
+    if not is_ok.all():
+        teacher[~is_ok] = -1
+    return teacher
+
+
+def _ranked(
+    path: Location, batch: pa.RecordBatch, predicted: np.ndarray, sample_id: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classes int32 (N, k) and probabilities float32 (N, k), -1 and 0 after the last of a row."""
+    ids, probs = (cast_column(path, name, batch.column(name)) for name in ("top_ids", "top_probs"))
+    lengths = np.where(predicted, np.diff(ids.offsets.to_numpy()), 0)
+    probabilities = np.where(
+        probs.is_valid().to_numpy(zero_copy_only=False), np.diff(probs.offsets.to_numpy()), 0
+    )
+    if (differs := predicted & (lengths != probabilities)).any():
+        row = int(differs.argmax())
+        raise TableError(
+            f"{path}: sample {sample_id(row)!r} has {lengths[row]} classes in top_ids and "
+            f"{probabilities[row]} probabilities in top_probs; give each class its probability, "
+            "or choose a strategy that needs none"
+        )
+    # present[n, j]: whether row n has a class at rank j, (N, k)
+    present = np.arange(max(int(lengths.max(initial=1)), 1)) < lengths[:, None]
+    top_ids = np.full(present.shape, -1, dtype=np.int32)
+    top_probs = np.zeros(present.shape, dtype=np.float32)
+    kept = pa.array(predicted)
+    top_ids[present] = ids.filter(kept).flatten().fill_null(-1).to_numpy()
+    top_probs[present] = probs.filter(kept).flatten().fill_null(0).to_numpy()
+    return top_ids, top_probs
 
 
 def _encode(
     path: Location, names: pa.DictionaryArray, vocabulary: Vocabulary, sample_id: Callable[[int], str]
 ) -> np.ndarray:
-    """`Vocabulary.encode` over the distinct names."""
+    """`Vocabulary.encode` over the distinct names, int32 (N,)."""
     labels = pc.index_in(names.dictionary, value_set=pa.array(vocabulary.names, pa.string()))
     unknown = pc.and_(labels.is_null(), names.dictionary.is_valid())
-    encoded = _decode(names, labels, -1)
+    encoded = _meanings(names, labels, -1)
     if pc.any(unknown).as_py():
         # A dictionary may hold names that no row has.
-        used = _decode(names, unknown, False)
+        used = _meanings(names, unknown, False)
         if used.any():
             row = int(used.argmax())
             try:
@@ -166,7 +197,7 @@ def _encode(
     return encoded
 
 
-def _decode(values: pa.DictionaryArray, meaning: pa.Array, absent: int) -> np.ndarray:
+def _meanings(values: pa.DictionaryArray, meaning: pa.Array, absent: int) -> np.ndarray:
     """What each row means, by what its entry in the dictionary means; `absent` for nulls of either."""
     table = np.append(pc.fill_null(meaning, absent).to_numpy(zero_copy_only=False), absent)
     if table.dtype.kind == "b":

@@ -133,10 +133,10 @@ def _csv_reader(
     path: Location, convert: pyarrow.csv.ConvertOptions
 ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
     with ExitStack() as stack:
-        source = stack.enter_context(open_binary(path)) if is_remote(path) else str(path)
+        opened = stack.enter_context(open_binary(path)) if is_remote(path) else str(path)
         try:
             reader = pyarrow.csv.open_csv(
-                source,
+                opened,
                 read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES),
                 # Titles and queries contain line breaks.
                 parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from sublabel.errors import TableError
 from sublabel.tables._readers import MEDIA_SUFFIXES, class_folders, files_below, is_medium
 from sublabel.tables.io import TableWriter
-from sublabel.tables.manifest import MANIFEST_SCHEMA, open_manifest
+from sublabel.tables.manifest import open_manifest
+from sublabel.tables.schema import MANIFEST_SCHEMA
 
 _log = logging.getLogger(__name__)
 
-LABEL_COLUMNS = {"weak": "weak_label", "target_train": "label", "target_test": "label"}
+LABEL_COLUMN_OF_SPLIT = {"weak": "weak_label", "target_train": "label", "target_test": "label"}
 KINETICS_TIME = re.compile(r"_\d{6}_\d{6}$")
 
 
@@ -39,15 +40,15 @@ def write_folder_manifest(path: str | Path, folder: str | Path, *, exclude: Coll
         TableError: A split or a class folder has no images or videos, all weak ones are excluded, or names
             are to be excluded and there is none of them.
     """
-    excluded = frozenset(map(_source_name, exclude))
+    excluded = frozenset(map(_medium_name, exclude))
     kept = left_out = 0
     with TableWriter(path, MANIFEST_SCHEMA) as writer:
-        for split, column in LABEL_COLUMNS.items():
+        for split, column in LABEL_COLUMN_OF_SPLIT.items():
             _refuse_empty_classes(Path(folder) / split)
             for batch in open_manifest(Path(folder) / split, split=split, label_column=column).batches():
                 rows = batch
                 if split == "weak" and excluded:
-                    chosen = [_source_name(uri) not in excluded for uri in batch.column("uri").to_pylist()]
+                    chosen = [_medium_name(uri) not in excluded for uri in batch.column("uri").to_pylist()]
                     rows = batch.filter(pa.array(chosen))
                     left_out += batch.num_rows - rows.num_rows
                 kept += rows.num_rows if split == "weak" else 0
@@ -88,7 +89,7 @@ def _refuse_empty_classes(root: Path) -> None:
         )
 
 
-def _source_name(name: str) -> str:
+def _medium_name(name: str) -> str:
     path = PurePath(name)
     stem = path.stem if path.suffix.lower() in MEDIA_SUFFIXES else path.name
     return KINETICS_TIME.sub("", stem)

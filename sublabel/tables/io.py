@@ -12,8 +12,8 @@ from typing import IO, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sublabel.files import create_partial, local_file
 from sublabel.errors import ConfigError, TableError
+from sublabel.files import create_partial, local_file
 
 METADATA_PREFIX = "sublabel."
 # Of each column that is read.
@@ -39,10 +39,11 @@ class TableWriter:
 
     Args:
         path: The file; its folder is made.
-        schema: Of every batch.
+        schema: The columns of every batch.
         metadata: Strings for the file's metadata, stored under the prefix `sublabel.`.
         dictionary: The columns that are stored as a dictionary of their distinct values; True for all, which
             is wasted on columns where nearly every value is another.
+        statistics: Whether row groups say what their least and largest values are, for readers that filter.
 
     Raises:
         ConfigError: The path is a URL, or a folder.
@@ -67,6 +68,7 @@ class TableWriter:
         metadata: Mapping[str, str] | None = None,
         *,
         dictionary: bool | Sequence[str] = True,
+        statistics: bool = True,
     ) -> None:
         self.path = local_file(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,10 @@ class TableWriter:
             self._schema,
             # As fast as the others here, and ids of one pattern become far smaller.
             compression="zstd",
-            use_dictionary=dictionary if isinstance(dictionary, bool) else list(dictionary),
+            write_statistics=statistics,
+            use_dictionary=dictionary
+            if isinstance(dictionary, bool)
+            else [_leaf(schema.field(name)) for name in dictionary],
         )
 
     def write(self, rows: pa.RecordBatch | pa.Table) -> None:
@@ -115,6 +120,11 @@ class TableWriter:
         finally:
             self._partial.unlink(missing_ok=True)
             self._hold.close()
+
+
+def _leaf(field: pa.Field) -> str:
+    """What Parquet calls the column of a field of values or of lists of them."""
+    return f"{field.name}.list.element" if pa.types.is_nested(field.type) else str(field.name)
 
 
 def is_remote(path: Location) -> bool:
@@ -287,12 +297,12 @@ def open_parquet(
     """
     with ExitStack() as stack:
         # Arrow reads local files itself, without Python's lock.
-        source = stack.enter_context(open_binary(path)) if is_remote(path) else path
+        opened = stack.enter_context(open_binary(path)) if is_remote(path) else path
         try:
             # By default Arrow fetches all the row groups that it is going to read, which is the whole file.
             file = stack.enter_context(
                 pq.ParquetFile(
-                    source,
+                    opened,
                     metadata=footer,
                     read_dictionary=list(dictionaries),
                     pre_buffer=False,

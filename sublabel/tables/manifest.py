@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel.errors import TableError
+from sublabel.errors import ConfigError, TableError
+from sublabel.files import local_file
 from sublabel.labels import Vocabulary
-from sublabel.labels._hashing import uniform_from_ids
+from sublabel.labels.hashing import uniform_from_ids
 from sublabel.tables._readers import (
     MEDIA_SUFFIXES,
     csv_schema,
@@ -29,22 +30,8 @@ from sublabel.tables._readers import (
     read_json_lines,
     read_media_folder,
 )
-from sublabel.tables.io import Location, is_remote, iter_batches, parquet_schema
-
-SPLITS = ("weak", "target_train", "target_val", "target_test")
-MANIFEST_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("uri", pa.string()),
-        ("image", pa.binary()),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("source_id", pa.string()),
-        ("weak_label", pa.string()),
-        ("label", pa.string()),
-        ("split", pa.string()),
-    ]
-)
+from sublabel.tables.io import Location, is_remote, iter_batches, output_of, parquet_schema
+from sublabel.tables.schema import MANIFEST_SCHEMA, SPLITS
 
 # In text files; image bytes do not travel in those.
 TEXT_TYPES = {field.name: field.type for field in MANIFEST_SCHEMA if field.name != "image"}
@@ -61,11 +48,12 @@ BatchReader = Callable[[Sequence[str] | None, int], Iterator[pa.RecordBatch]]
 class Manifest:
     """A manifest that is read in streams, as often as needed. Made by `open_manifest`."""
 
-    source: str
+    path: str
+    """The file, folder or URL that it was opened from."""
     stored: pa.Schema
-    """All columns of the source, in its types."""
+    """All columns of the table, in its types."""
     base: str | None
-    """Folder that relative uris are resolved against."""
+    """Folder that relative uris are resolved against; None for a folder of media, whose uris are absolute."""
     read: BatchReader
     split: str | None = None
 
@@ -80,7 +68,7 @@ class Manifest:
         """Stream the rows, in the manifest's types.
 
         Args:
-            columns: Of `MANIFEST_SCHEMA`; None for all of them. Absent ones are null.
+            columns: Names in `MANIFEST_SCHEMA`; None for all of them. Absent ones are null.
             batch_size: Rows a batch, at most.
 
         Raises:
@@ -97,7 +85,7 @@ class Manifest:
             yield self._normalised(batch, wanted)
 
     def stored_batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
-        """Stream the rows with all columns of the source as they are stored, extra ones included.
+        """Stream the rows with all columns of the table as they are stored, extra ones included.
 
         Args:
             batch_size: Rows a batch, at most.
@@ -135,7 +123,7 @@ class Manifest:
                 values = values.cast(kind)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise TableError(
-                    f"{self.source}: the column {name!r} is {values.type}, expected {kind}: {error}"
+                    f"{self.path}: the column {name!r} is {values.type}, expected {kind}: {error}"
                 ) from error
             arrays.append(self.resolve(values) if name == "uri" else values)
         return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
@@ -147,7 +135,7 @@ class Manifest:
         if any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null)):
             return images
         raise TableError(
-            f"{self.source}: the column 'image' is {kind}; expected the bytes of encoded images (binary, or "
+            f"{self.path}: the column 'image' is {kind}; expected the bytes of encoded images (binary, or "
             "struct<bytes, path>): if it holds paths, rename it to `uri`"
         )
 
@@ -165,6 +153,25 @@ class Manifest:
     def count(self) -> int:
         """Number of rows."""
         return sum(batch.num_rows for batch in self.batches(["sample_id"]))
+
+    def output(self, out: str | Path) -> Path:
+        """Where what is made of the manifest is to be written: in no place that it is read from.
+
+        Args:
+            out: The file to write.
+
+        Raises:
+            ConfigError: `out` would destroy or spoil the manifest, or is a URL or a folder.
+        """
+        if self.base is not None:
+            return output_of(self.path, out)
+        path = local_file(out)
+        if Path(self.path).resolve() in path.resolve().parents:
+            raise ConfigError(
+                f"cannot write to {out}: all that lies in the media folder {self.path} is read as its "
+                "samples; choose another folder"
+            )
+        return path
 
     def filter(self, *, split: str) -> Manifest:
         """The rows of one split.
@@ -187,7 +194,7 @@ class Manifest:
         if missing:
             hints = "".join(HINTS.get(name, "") for name in missing)
             raise TableError(
-                f"{self.source} has no column {', '.join(missing)}; its manifest columns are "
+                f"{self.path} has no column {', '.join(missing)}; its manifest columns are "
                 f"{', '.join(self.columns)}: add it, or rename the one that holds it{hints}"
             )
 
@@ -204,10 +211,10 @@ class Manifest:
         names.discard(None)
         if not names:
             where = f" in the split {self.split!r}" if self.split else ""
-            raise TableError(f"{self.source} has no {column}{where}: every row is null, or there is no row")
+            raise TableError(f"{self.path} has no {column}{where}: every row is null, or there is no row")
         if "" in names:
             raise TableError(
-                f"{self.source}: the column {column!r} holds an empty name; where there is none, write null"
+                f"{self.path}: the column {column!r} holds an empty name; where there is none, write null"
             )
         return Vocabulary(sorted(names))
 
@@ -222,7 +229,7 @@ class Manifest:
         self.require("sample_id")
         if not {"uri", "image"} & set(self.columns):
             raise TableError(
-                f"{self.source} has neither a column `uri` nor `image`, only {', '.join(self.columns)}: "
+                f"{self.path} has neither a column `uri` nor `image`, only {', '.join(self.columns)}: "
                 "nothing says where the media are"
             )
         hashes, row = [], 0
@@ -240,15 +247,15 @@ class Manifest:
         ids = batch.column("sample_id")
         if ids.null_count:
             row = first_row + int(np.flatnonzero(ids.is_null())[0])
-            raise TableError(f"{self.source}: row {row} has no sample_id; every row needs one, and its own")
+            raise TableError(f"{self.path}: row {row} has no sample_id; every row needs one, and its own")
         splits = pc.unique(batch.column("split")).to_pylist()
         unknown = [split for split in splits if split is not None and split not in SPLITS]
         if unknown:
-            raise TableError(f"{self.source} has the split {unknown[0]!r}; there are {', '.join(SPLITS)}")
+            raise TableError(f"{self.path} has the split {unknown[0]!r}; there are {', '.join(SPLITS)}")
         if "image" not in self.columns and batch.column("uri").null_count:
             row = first_row + int(np.flatnonzero(batch.column("uri").is_null())[0])
             raise TableError(
-                f"{self.source}: row {row} has no uri, and the manifest holds no images: give it one, or "
+                f"{self.path}: row {row} has no uri, and the manifest holds no images: give it one, or "
                 "drop the row"
             )
 
@@ -262,23 +269,21 @@ class Manifest:
                 sample_id = ids[position].as_py()
                 if sample_id in seen:
                     raise TableError(
-                        f"{self.source}: sample_id {sample_id!r} stands in row {seen[sample_id]} and in row "
+                        f"{self.path}: sample_id {sample_id!r} stands in row {seen[sample_id]} and in row "
                         f"{row + position} (counted from 0); labels are joined on it, so make it unique"
                     )
                 seen[sample_id] = row + position
             row += batch.num_rows
 
     def __str__(self) -> str:
-        return self.source if self.split is None else f"{self.source} (split {self.split})"
+        return self.path if self.split is None else f"{self.path} (split {self.split})"
 
 
-def open_manifest(
-    source: Location, *, split: str | None = None, label_column: str = "weak_label"
-) -> Manifest:
+def open_manifest(path: Location, *, split: str | None = None, label_column: str = "weak_label") -> Manifest:
     r"""Open a manifest: Parquet (a file or a folder of shards), CSV, JSON Lines, or a folder of media.
 
     Args:
-        source: The file or folder, or the URL of a file (`s3://…`, whatever fsspec opens). A media folder
+        path: The file or folder, or the URL of a file (`s3://…`, whatever fsspec opens). A media folder
             has one folder for each class, whose name becomes the label, and the path below the root becomes
             the `sample_id`; hidden files and folders are left out. Open `SPLIT/CLASS/FILE` folder by folder.
         split: For a media folder: the split of all its files.
@@ -297,9 +302,9 @@ def open_manifest(
         ...     [row for batch in manifest.batches(["sample_id", "weak_label"]) for row in batch.to_pylist()]
         [{'sample_id': '007', 'weak_label': 'cat'}, {'sample_id': '8', 'weak_label': None}]
     """
-    path = source if is_remote(source) else Path(source)
+    path = path if is_remote(path) else Path(path)
     is_folder = isinstance(path, Path) and path.is_dir()
-    suffix = Path(source).suffix.lower()
+    suffix = Path(path).suffix.lower()
     if isinstance(path, Path) and is_folder and not any(path.glob("*.parquet")):
         return _open_media_folder(path, split, label_column)
     if split is not None or label_column != "weak_label":
@@ -354,13 +359,13 @@ def _hash_ids(ids: pa.Array) -> np.ndarray:
 
 
 def source_ranks(source_ids: pa.ChunkedArray, sample_ids: pa.ChunkedArray) -> np.ndarray:
-    """The rank of each sample among those of its source, in an order drawn by its id.
+    """The rank of each sample among those of its video or page (`source_id`), in an order drawn by its id.
 
-    The samples of rank below c are c samples of each source, and among the samples of rank below C > c; the
-    same ones whatever else the manifest holds. (Ours: the paper does not say how it samples more clips.)
+    The samples of a rank below c are c samples of each video. They are among those of a rank below any C > c,
+    and the same whatever else the manifest holds. (Ours: the paper does not say how it samples more clips.)
 
     Args:
-        source_ids: string (N,); a sample without one is a source of its own.
+        source_ids: string (N,), the videos; a sample without one is a video of its own.
         sample_ids: string (N,), distinct.
 
     Returns:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
-from sublabel.labels import Vocabulary
-from sublabel.tables._decode import DICTIONARIES, LABEL_COLUMNS, PREDICTIONS_SCHEMA, cast_column, decode_pairs
+from sublabel.labels import Pairs, Vocabulary
+from sublabel.tables._decode import FEW_VALUES, PairDecoder, cast_column
 from sublabel.tables.io import (
     Location,
     TableWriter,
@@ -25,6 +25,11 @@ from sublabel.tables.io import (
     read_metadata,
     versions,
 )
+from sublabel.tables.schema import OK, PREDICTIONS_SCHEMA
+
+NOT_GIVEN = "none given"
+"""The status of a sample that came without a prediction and without a reason."""
+ROWS_AT_ONCE = 1_048_576
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,8 @@ def _file_metadata(path: Location) -> PredictionsMetadata:
     strings = read_metadata(path)
     try:
         return PredictionsMetadata(
-            Vocabulary(json.loads(strings["weak_vocabulary"])),
-            Vocabulary(json.loads(strings["teacher_vocabulary"])),
+            Vocabulary(_names(strings["weak_vocabulary"])),
+            Vocabulary(_names(strings["teacher_vocabulary"])),
             strings["teacher_fingerprint"],
         )
     except KeyError as error:
@@ -97,57 +102,157 @@ def _file_metadata(path: Location) -> PredictionsMetadata:
         ) from error
 
 
-class LabelPairs(NamedTuple):
-    """A chunk of predictions as label arrays."""
-
-    sample_ids: pa.Array
-    weak: np.ndarray
-    """int64 (N,), -1 where the sample has no weak label."""
-    teacher: np.ndarray
-    """int64 (N,), the most probable class, -1 where there is no prediction."""
+def _names(text: str) -> list[Any]:
+    names = json.loads(text)
+    if not isinstance(names, list):
+        raise TypeError(f"a vocabulary is of the type {type(names).__name__}")
+    return names
 
 
-def iter_pairs(path: Location, batch_size: int = 65_536) -> Iterator[LabelPairs]:
-    """Stream (weak label, teacher prediction) pairs.
+def iter_pairs(
+    path: Location, batch_size: int = 65_536, *, needs: Collection[str] = frozenset()
+) -> Iterator[Pairs]:
+    """Stream (weak label, teacher prediction) pairs with their sample ids, in the order of the rows.
 
     Args:
         path: A predictions file, or a folder of shards.
         batch_size: Rows a chunk, at most.
+        needs: "probabilities" for `top_ids` and `top_probs`, as `Counting.needs` and `LabelSpace.needs` say
+            it; sample ids are there anyway.
 
     Raises:
         TableError: The table is damaged, not one of predictions, a row has no `sample_id`, or says `ok` but
             holds no prediction.
-        LabelError: A weak label is not in the vocabulary of the metadata.
+        LabelError: A label is not in the vocabulary of the metadata, or probabilities are none.
 
     Example:
         >>> import tempfile
-        >>> from sublabel.tables import TableWriter
-        >>> classes = Vocabulary(["cat", "dog"])
-        >>> rows = [["a", "cat", [1, 0], [0.9, 0.1], "ok"], ["b", "dog", None, None, "unreadable: cut off"]]
-        >>> columns = [list(values) for values in zip(*rows)]
+        >>> pairs = Pairs(["cat", "dog"], ["dog", None], sample_ids=["a", "b"])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = f"{folder}/predictions.parquet"
-        ...     metadata = PredictionsMetadata(classes, classes, "my-teacher-v1").to_strings()
-        ...     with TableWriter(path, PREDICTIONS_SCHEMA, metadata) as writer:
-        ...         writer.write(pa.table(columns, schema=PREDICTIONS_SCHEMA))
-        ...     [(pairs.weak.tolist(), pairs.teacher.tolist()) for pairs in iter_pairs(path)]
-        [([0, 1], [1, -1])]
+        ...     write_predictions(f"{folder}/p.parquet", pairs, teacher="my-teacher-v1")
+        ...     [(pairs.weak.tolist(), pairs.teacher.tolist()) for pairs in iter_pairs(f"{folder}/p.parquet")]
+        [([0, 1], [0, -1])]
     """
     metadata = read_predictions_metadata(path)
-    columns = ["sample_id", *LABEL_COLUMNS]
+    decoder = PairDecoder(metadata.weak_vocabulary, metadata.teacher_vocabulary, frozenset(needs))
+    row = 0
     for part in parquet_files(path):
-        for batch in iter_batches(part, columns, batch_size, DICTIONARIES):
+        for batch in iter_batches(part, ["sample_id", *decoder.columns], batch_size, FEW_VALUES):
             ids = cast_column(part, "sample_id", batch.column("sample_id"))
             if ids.null_count:
                 raise TableError(
                     f"{part} has a row without sample_id; labels are joined on it, so give it one"
                 )
-            weak, teacher = decode_pairs(part, batch, metadata.weak_vocabulary, partial(_as_string, ids))
-            yield LabelPairs(ids, weak.astype(np.int64), teacher.astype(np.int64))
+            pairs = decoder.decode(part, batch, row, partial(_as_string, ids))
+            yield with_sample_ids(pairs, ids)
+            row += batch.num_rows
+
+
+def with_sample_ids(pairs: Pairs, sample_ids: pa.Array | pa.ChunkedArray) -> Pairs:
+    """The same pairs with the ids of a table, string (N,)."""
+    return Pairs.trusted(
+        pairs.weak,
+        pairs.teacher,
+        pairs.weak_vocabulary,
+        pairs.teacher_vocabulary,
+        sample_ids=sample_ids.to_numpy(zero_copy_only=False),
+        top_ids=pairs.top_ids,
+        top_probs=pairs.top_probs,
+    )
 
 
 def _as_string(values: pa.Array, row: int) -> str:
     return str(values[row].as_py())
+
+
+def write_predictions(
+    path: str | Path, pairs: Pairs, *, status: Any = None, teacher: str = "unnamed"
+) -> None:
+    """Write a predictions table: the way to bring a teacher's predictions of your own.
+
+    `relabel_table`, and `sublabel inspect`, `relabel` and `report` read it. More samples than fit into memory
+    go into several files of one folder, which all have the same vocabularies and teacher.
+
+    Args:
+        path: The Parquet file to write.
+        pairs: N samples with `sample_ids`; with probabilities where a strategy is to look at them, as
+            `ConfidentSPL` and `TopKSPL` do.
+        status: Strings (N,), `ok` or why a sample has no prediction, which then does not count; default:
+            `ok` where there is one, else `none given`.
+        teacher: Tells this teacher's predictions from another's, such as a name with a version, or a hash.
+
+    Raises:
+        TableError: The pairs have no sample ids, the statuses are not N strings, or a sample is `ok`
+            without a prediction.
+        ConfigError: The path is a URL, or a folder.
+
+    Example:
+        >>> import tempfile
+        >>> from sublabel import RawSPL
+        >>> from sublabel.tables import relabel_table
+        >>> top = [[0, 1], [1, 0], [1, 0]], [[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]]
+        >>> pairs = Pairs(
+        ...     ["cat", "cat", None], top, weak_vocabulary=["cat", "dog"], sample_ids=["a", "b", "c"]
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_predictions(f"{folder}/p.parquet", pairs, teacher="resnet50-v2")
+        ...     print(relabel_table(f"{folder}/p.parquet", f"{folder}/r.parquet", RawSPL()))
+        3 samples: 2 kept in 2 classes, 1 no weak label
+    """
+    if pairs.sample_ids is None:
+        raise TableError(
+            f"a table of predictions joins on sample_id, and these {len(pairs)} pairs have none: give Pairs "
+            "its sample_ids"
+        )
+    statuses = _statuses(pairs, status)
+    metadata = PredictionsMetadata(pairs.weak_vocabulary, pairs.teacher_vocabulary, teacher).to_strings()
+    with TableWriter(path, PREDICTIONS_SCHEMA, metadata) as writer:
+        for start in range(0, len(pairs), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            writer.write(_prediction_rows(pairs[rows], statuses[rows]))
+
+
+def _statuses(pairs: Pairs, given: Any) -> pa.Array:
+    """The status of each sample, string (N,), `ok` only where there is a prediction."""
+    predicted = pairs.teacher >= 0
+    if given is None:
+        return pa.array([NOT_GIVEN, OK]).take(pa.array(predicted.astype(np.int8)))
+    try:
+        values = given if isinstance(given, pa.Array | pa.ChunkedArray) else pa.array(given, from_pandas=True)
+        statuses = values.cast(pa.string())
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise TableError(
+            f"status is no list of strings (N,): {error}; expected {OK!r}, or why there is no prediction"
+        ) from error
+    statuses = statuses.combine_chunks() if isinstance(statuses, pa.ChunkedArray) else statuses
+    if len(statuses) != len(pairs) or statuses.null_count:
+        raise TableError(
+            f"got {len(statuses)} statuses, {statuses.null_count} of them null, for {len(pairs)} pairs; "
+            f"expected {OK!r}, or why there is no prediction, for each"
+        )
+    without = pc.equal(statuses, OK).to_numpy(zero_copy_only=False) & ~predicted
+    if without.any() and pairs.sample_ids is not None:
+        raise TableError(
+            f"sample {str(pairs.sample_ids[int(without.argmax())])!r} has the status {OK!r} but no "
+            "prediction; give it one, or a status that says why it has none"
+        )
+    return statuses
+
+
+def _prediction_rows(pairs: Pairs, statuses: pa.Array) -> pa.Table:
+    weak = pa.array(pairs.weak_vocabulary.names, pa.string()).take(pa.array(pairs.weak, mask=pairs.weak < 0))
+    classes = pairs.teacher[:, None] if pairs.top_ids is None else pairs.top_ids
+    is_ok = pc.equal(statuses, OK).to_numpy(zero_copy_only=False)
+    # kept[n, j]: whether sample n has a class at rank j that counts, (N, k)
+    kept = (classes >= 0) & is_ok[:, None]
+    ends = np.cumsum(kept.sum(axis=1))
+    offsets = pa.array(np.append(0, ends).astype(np.int32), mask=np.append(~is_ok, False))
+    top_ids = pa.ListArray.from_arrays(offsets, classes[kept].astype(np.int32))
+    top_probs = pa.nulls(len(pairs), pa.list_(pa.float32()))
+    if pairs.top_probs is not None:
+        top_probs = pa.ListArray.from_arrays(offsets, pairs.top_probs[kept].astype(np.float32))
+    ids = pa.array([str(sample_id) for sample_id in pairs.need_sample_ids().tolist()], pa.string())
+    return pa.table([ids, weak, top_ids, top_probs, statuses], PREDICTIONS_SCHEMA.names)
 
 
 def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) -> int:

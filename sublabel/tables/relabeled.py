@@ -1,81 +1,95 @@
-"""The relabeled table: a pre-training class for every sample, and the label space in its metadata."""
+"""The relabeled table: what a student is trained towards, or why a sample is not used, for every sample."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sublabel.files import remove_abandoned
 from sublabel.errors import LabelError, TableError
-from sublabel.labels import ConfusionMatrix, Counting, HardCounts, LabelSpace, Strategy
+from sublabel.files import remove_abandoned
+from sublabel.labels import (
+    REASONS,
+    ConfusionMatrix,
+    Counting,
+    HardCounts,
+    Labels,
+    LabelSpace,
+    Pairs,
+    Strategy,
+    Targets,
+)
 from sublabel.labels.alignment import AlignmentLike
-from sublabel.tables._chunks import (
-    CHUNK_ROWS,
-    LARGEST_ROW_GROUP,
-    Chunk,
-    Part,
-    choose_threads,
-    count_rows,
-    iter_chunks,
-    open_parts,
-    ordered_map,
-    refuse_missing_ids,
-)
-from sublabel.tables._decode import (
-    DICTIONARIES,
-    LABEL_COLUMNS,
-    cast_column,
-    decode_pairs,
-    decode_top,
-    first_elements,
-)
-from sublabel.tables._store import PairStore, RowGroups
+from sublabel.tables._chunks import CHUNK_ROWS, LARGEST_ROW_GROUP, Chunk, iter_chunks, ordered_map
+from sublabel.tables._decode import FEW_VALUES, as_dictionary, cast_column
+from sublabel.tables._opened import CountedPairs, OpenPredictions, Progress
+from sublabel.tables._store import ROW_GROUP_ROWS, PairStore, RowGroups, sorted_dictionary
+from sublabel.tables._target_columns import from_arrow, target_fields, to_arrow
 from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, read_metadata
-from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata
+from sublabel.tables.schema import RELABELED_SCHEMA
 
+KEPT, _, NO_PREDICTION, DROPPED = REASONS
+NO_STATUS = "no status"
+"""What stands for the predictions' status where that is null."""
 LISTED_STATUSES = 5
-RELABELED_SCHEMA = pa.schema([("sample_id", pa.string()), ("label", pa.int64())])
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with the stage, the rows it is done with, and the rows in all."""
+FEW_LABELS = ("pretrain_label", "status")
+"""Columns with few distinct values, which are stored as dictionaries."""
 
 
-class RelabelSummary(NamedTuple):
+@dataclass(frozen=True)
+class RelabelSummary:
     """What became of the samples of a predictions table."""
 
-    rows: int
-    labeled: int
-    dropped: int
-    """By the strategy: both labels were there."""
-    abstained: int
-    """No weak label, or no prediction."""
+    statuses: Mapping[str, int]
+    """Status of the relabeled table → samples, the most frequent first."""
     space: LabelSpace
 
+    @property
+    def rows(self) -> int:
+        """All samples."""
+        return sum(self.statuses.values())
+
+    @property
+    def kept(self) -> int:
+        """Samples with a target."""
+        return self.statuses.get(KEPT, 0)
+
+    @property
+    def dropped(self) -> int:
+        """Samples that the strategy does not use, though both labels were there."""
+        return self.statuses.get(DROPPED, 0)
+
+    @property
+    def abstained(self) -> int:
+        """Samples without a weak label or a prediction."""
+        return self.rows - self.kept - self.dropped
+
     def __str__(self) -> str:
-        return (
-            f"{self.rows:,} samples: {self.labeled:,} in {self.space.num_classes:,} classes, "
-            f"{self.dropped:,} dropped by the strategy, "
-            f"{self.abstained:,} without a weak label or a prediction"
-        )
+        others = [f"{count:,} {status}" for status, count in self.statuses.items() if status != KEPT]
+        shown = [f"{self.kept:,} kept in {self.space.num_classes:,} classes", *others[:LISTED_STATUSES]]
+        if len(others) > LISTED_STATUSES:
+            shown.append(f"and {len(others) - LISTED_STATUSES:,} more statuses")
+        return f"{self.rows:,} samples: {', '.join(shown)}"
 
 
 class Relabeled(NamedTuple):
     """A relabeled table in memory."""
 
     sample_ids: pa.Array
-    labels: np.ndarray
-    """int64 (N,), -1 where the sample is dropped."""
+    """string (N,), distinct."""
+    targets: Targets
+    """What each of the N samples is trained towards; their `reasons` are the statuses of the table."""
     space: LabelSpace
 
 
-def count_pairs(
+def count_table(
     predictions: Location,
     counting: Counting | None = None,
     *,
@@ -97,21 +111,25 @@ def count_pairs(
         LabelError: A label is not in its vocabulary.
         ConfigError: `threads` is below 1.
     """
-    counting = counting or HardCounts()
-    source = _Source.open(predictions, counting, choose_threads(threads), progress or _ignore)
-    return _count(source, counting, alignment).confusion
+    table = OpenPredictions.open(predictions, threads, progress)
+    return table.count(counting or HardCounts(), alignment)
 
 
 def relabel_table(
     predictions: Location,
     out: str | Path,
-    strategy: Strategy,
+    strategy: Any,
     *,
     alignment: AlignmentLike = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> RelabelSummary:
     """Predictions in, relabeled table out, in constant memory; rows keep their order.
+
+    The table has the columns `sample_id`, `pretrain_label` (int64; of two heads a list of two, of soft
+    targets a list of classes, whose weights stand in `pretrain_weight`) and `status`: `kept`, `no weak
+    label`, `no prediction: ` with the status of the predictions, or `dropped by the strategy`. Its metadata
+    hold the label space and the teacher's fingerprint: alone, it is enough to train on.
 
     The output takes its name when it is whole. A run that was interrupted is started again from the
     beginning, and also removes what a killed one left beside `out`. While it runs, an unnamed temporary file
@@ -121,230 +139,123 @@ def relabel_table(
     Args:
         predictions: A predictions file, or a folder of shards.
         out: The Parquet file to write.
-        strategy: How cells become classes.
+        strategy: How cells become classes: any strategy, or what `Strategy.parse` takes for one.
         alignment: Which classes agree; default: those of equal names.
         threads: How many read, beside the one that writes; default: one for each core, up to 16.
         progress: Called as `progress(stage, rows done, rows in all)`, in this thread; the stages are
             "count", then "relabel"; of a matched control "match" between them.
 
+    Returns:
+        How many samples got which status, and the label space.
+
     Raises:
         TableError: The table is damaged, not one of predictions, or lacks probabilities that the strategy
             looks at.
-        LabelError: The alignment does not fit, or a label is not in its vocabulary.
+        LabelError: The strategy or the alignment does not fit, or a label is not in its vocabulary.
         ConfigError: `threads` is below 1, or `out` is a URL, a folder, one of the predictions' files, or in
             their folder.
 
     Example:
         >>> import tempfile
-        >>> from sublabel import SPLB, Vocabulary
-        >>> from sublabel.tables import PREDICTIONS_SCHEMA, PredictionsMetadata
-        >>> classes = Vocabulary(["cat", "dog"])
-        >>> columns = [["a", "b"], ["cat", "cat"], [[0], [1]], [[0.9], [0.8]], ["ok", "ok"]]
-        >>> metadata = PredictionsMetadata(classes, classes, "my-teacher-v1").to_strings()
+        >>> from sublabel.tables import write_predictions
+        >>> pairs = Pairs(["cat", "cat", "cat"], ["cat", "dog", None], sample_ids=["a", "b", "c"])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with TableWriter(f"{folder}/p.parquet", PREDICTIONS_SCHEMA, metadata) as writer:
-        ...         writer.write(pa.table(columns, schema=PREDICTIONS_SCHEMA))
-        ...     print(relabel_table(f"{folder}/p.parquet", f"{folder}/r.parquet", SPLB()))
-        ...     sample_ids, labels, space = read_relabeled(f"{folder}/r.parquet")
-        2 samples: 2 in 2 classes, 0 dropped by the strategy, 0 without a weak label or a prediction
-        >>> [space.names[label] for label in labels]
-        ['cat', 'cat × (disagreed)']
+        ...     write_predictions(f"{folder}/p.parquet", pairs)
+        ...     print(relabel_table(f"{folder}/p.parquet", f"{folder}/r.parquet", "spl_b"))
+        ...     sample_ids, targets, space = read_relabeled(f"{folder}/r.parquet")
+        3 samples: 2 kept in 2 classes, 1 no prediction: none given
+        >>> [space.names[targets[row]] if targets.keep[row] else None for row in range(3)]
+        ['cat', 'cat × (disagreed)', None]
     """
-    out = output_of(predictions, out)
-    source = _Source.open(predictions, strategy.counting, choose_threads(threads), progress or _ignore)
+    chosen, out = Strategy.parse(strategy), output_of(predictions, out)
+    table = OpenPredictions.open(predictions, threads, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out)
-    with PairStore(out.parent, source.metadata) as store:
-        counted = _count(source, strategy.counting, alignment, store)
-        space = strategy.fit(counted.confusion, alignment).match_sizes(partial(_with_ids, source, store))
-        labeled = _write(source, out, space, store)
-    abstained = source.rows - counted.voted
-    return RelabelSummary(source.rows, labeled, counted.voted - labeled, abstained, space)
+    with PairStore(out.parent, table.metadata) as store:
+        confusion = table.count(chosen.counting, alignment, store)
+        pairs = CountedPairs(table, store, chosen.counting.needs)
+        space = chosen.fit(confusion, alignment)
+        space = space.match_sizes(partial(pairs.all, frozenset(space.needs), "match"))
+        statuses = _write(pairs, out, space)
+    return RelabelSummary(dict(statuses.most_common()), space)
 
 
-class _Source(NamedTuple):
-    """A predictions table that was opened and looks whole, and how it is to be read."""
-
-    predictions: Location
-    parts: list[Part]
-    rows: int
-    metadata: PredictionsMetadata
-    threads: int
-    report: Progress
-
-    @classmethod
-    def open(cls, predictions: Location, counting: Counting, threads: int, report: Progress) -> _Source:
-        metadata = read_predictions_metadata(predictions)
-        parts = open_parts(predictions, ["sample_id", *LABEL_COLUMNS])
-        refuse_missing_ids(parts)
-        if not isinstance(counting, HardCounts):
-            _refuse_missing_probabilities(parts)
-        return cls(predictions, parts, count_rows(parts), metadata, threads, report)
-
-    def sample_id(self, first: int, row: int) -> str:
-        """Of a row of the whole table, counted from the row `first`."""
-        row += first
-        chunks = iter_chunks(self.parts, ["sample_id"])
-        chunk = next(chunk for chunk in chunks if row < chunk.first + chunk.rows)
-        ids = pa.chunked_array([batch.column(0) for batch in chunk.batches()])
-        return str(ids[row - chunk.first].as_py())
-
-
-def _refuse_missing_probabilities(parts: Iterable[Part]) -> None:
-    for part in parts:
-        if "top_probs" not in part.footer.schema.to_arrow_schema().names:
-            raise TableError(
-                f"{part.location} has no column top_probs, the teacher's probabilities of its top_ids, which "
-                "confident_spl and top_k_spl look at: write the predictions with them, or choose a strategy "
-                "that needs none"
-            )
-
-
-class _Counted(NamedTuple):
-    confusion: ConfusionMatrix
-    voted: int
-    """Samples with a weak label and a prediction."""
-
-
-def _count(
-    source: _Source, counting: Counting, alignment: AlignmentLike, store: PairStore | None = None
-) -> _Counted:
-    """Count all rows, as often as the counting needs to see them, and keep their label pairs in the store."""
-    metadata = source.metadata
-    builder = counting.start(metadata.weak_vocabulary, metadata.teacher_vocabulary, alignment)
-    done = voted = 0
-    total = source.rows * builder.passes
-    source.report("count", done, total)
-    for number in range(builder.passes):
-        if number:
-            builder.next_pass()
-        for decoded in _decoded(source, hard=isinstance(counting, HardCounts)):
-            for first, weak, top_ids, top_probs in decoded:
-                with _located(f"rows from {first:,} on"):
-                    builder.update(weak, top_ids, top_probs)
-                if number == 0:
-                    teacher = top_ids if top_ids.ndim == 1 else top_ids[:, 0]
-                    voted += int(np.count_nonzero((weak >= 0) & (teacher >= 0)))
-                    if store is not None:
-                        store.put(first, weak, teacher)
-                done += len(weak)
-            source.report("count", done, total)
-    if voted == 0:
-        _refuse_failures(source)
-    return _Counted(builder.build(), voted)
-
-
-def _refuse_failures(source: _Source) -> None:
-    """A table of rows that all failed has nothing to say, or says `ok` in another way."""
-    seen: Counter[str | None] = Counter()
-    for part in source.parts:
-        for batch in iter_batches(part.location, ["status"]):
-            counts = batch.column(0).cast(pa.string()).value_counts()
-            seen.update(dict(zip(*(counts.field(index).to_pylist() for index in (0, 1)), strict=True)))
-    if not seen or "ok" in seen:
-        return
-    shown = ", ".join(
-        f"{'null' if status is None else repr(status)} {count:,}"
-        for status, count in seen.most_common(LISTED_STATUSES)
+def _write(counted: CountedPairs, out: Path, space: LabelSpace) -> Counter[str]:
+    """Write the relabeled table; returns how many samples got which status."""
+    table, needs = counted.table, frozenset(space.needs)
+    table.require(needs)
+    schema = pa.schema(
+        [RELABELED_SCHEMA.field("sample_id"), *target_fields(space), RELABELED_SCHEMA.field("status")]
     )
-    more = f" and {len(seen) - LISTED_STATUSES:,} more" if len(seen) > LISTED_STATUSES else ""
-    raise TableError(
-        f"no sample of {source.predictions} has the status 'ok', and only those have predictions: "
-        f"it has {shown}{more}"
-    )
-
-
-_Decoded = tuple[int, np.ndarray, np.ndarray, np.ndarray | None]
-
-
-def _decoded(source: _Source, *, hard: bool) -> Iterator[list[_Decoded]]:
-    """Chunks of the table as arrays: the first row, weak labels, the teacher's classes and probabilities."""
-    vocabulary = source.metadata.weak_vocabulary
-
-    def decode(chunk: Chunk) -> list[_Decoded]:
-        found: list[_Decoded] = []
-        first = chunk.first
-        for batch in chunk.batches():
-            name = partial(source.sample_id, first)
-            if hard:
-                found.append((first, *decode_pairs(chunk.location, batch, vocabulary, name), None))
-            else:
-                found.append((first, *decode_top(chunk.location, batch, vocabulary, name)))
-            first += batch.num_rows
-        return found
-
-    # A row of probabilities is many times wider than a label.
-    columns, largest = (
-        (LABEL_COLUMNS, LARGEST_ROW_GROUP) if hard else ((*LABEL_COLUMNS, "top_probs"), CHUNK_ROWS)
-    )
-    with ordered_map(source.threads) as run:
-        yield from run(decode, iter_chunks(source.parts, columns, DICTIONARIES, largest=largest))
-
-
-@contextmanager
-def _located(where: str) -> Iterator[None]:
-    try:
-        yield
-    except LabelError as error:
-        raise LabelError(f"{where}: {error}") from error
-
-
-def _with_ids(source: _Source, store: PairStore) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Weak labels, predictions and ids of all rows, in chunks."""
-    for chunk in iter_chunks(source.parts, ["sample_id"], largest=CHUNK_ROWS):
-        ids = [cast_column(chunk.location, "sample_id", batch.column(0)) for batch in chunk.batches()]
-        yield *store.get(chunk.first, chunk.rows), pa.chunked_array(ids, pa.string()).to_numpy()
-        source.report("match", chunk.first + chunk.rows, source.rows)
-
-
-def _write(source: _Source, out: Path, space: LabelSpace, store: PairStore) -> int:
-    """Write the relabeled table; returns the number of samples that have a class."""
-
-    def assign(chunk: Chunk) -> pa.Table:
-        ids, confidence = [], []
-        for batch in chunk.batches():
-            ids.append(cast_column(chunk.location, "sample_id", batch.column(0)))
-            if space.needs_confidence:
-                lists = cast_column(chunk.location, "top_probs", batch.column(1))
-                confidence.append(first_elements(lists, 0.0)[0])
-        sample_ids = pa.chunked_array(ids, pa.string())
-        labels = space.assign(
-            *store.get(chunk.first, chunk.rows),
-            sample_ids.to_numpy() if space.needs_sample_ids else None,
-            np.concatenate(confidence) if space.needs_confidence else None,
-        )
-        return pa.table([sample_ids, pa.array(labels)], schema=RELABELED_SCHEMA)
-
-    # In one batch, ids need not be joined; lists of probabilities are better read a few at a time.
-    columns, rows = (
-        (["sample_id", "top_probs"], CHUNK_ROWS)
-        if space.needs_confidence
-        else (["sample_id"], LARGEST_ROW_GROUP)
-    )
-    # Ids that are hashed are Python's strings for a while.
-    largest = CHUNK_ROWS if space.needs_sample_ids else LARGEST_ROW_GROUP
+    is_nested = pa.types.is_nested(schema.field("pretrain_label").type)
+    # In one batch, rows need not be joined; what is wider than a label is better read a few rows at a time.
+    rows = CHUNK_ROWS if needs or is_nested else LARGEST_ROW_GROUP
+    chunks = iter_chunks(table.parts, counted.columns(needs), FEW_VALUES, batch_rows=rows, largest=rows)
     metadata = {
         "label_space": space.to_json(),
-        "teacher_fingerprint": source.metadata.teacher_fingerprint,
+        "teacher_fingerprint": table.metadata.teacher_fingerprint,
     }
-    done = labeled = 0
-    source.report("relabel", done, source.rows)
+    done, statuses = 0, Counter[str]()
+    table.report("relabel", done, table.rows)
     with (
-        TableWriter(out, RELABELED_SCHEMA, metadata, dictionary=["label"]) as writer,
-        ordered_map(source.threads) as run,
+        TableWriter(out, schema, metadata, dictionary=FEW_LABELS, statistics=False) as writer,
+        ordered_map(table.threads) as run,
     ):
-        regrouped = RowGroups(writer)
-        for table in run(assign, iter_chunks(source.parts, columns, batch_rows=rows, largest=largest)):
-            regrouped.write(table)
-            labeled += pc.sum(pc.greater_equal(table["label"], 0)).as_py() or 0
-            done += len(table)
-            source.report("relabel", done, source.rows)
+        regrouped = RowGroups(writer, CHUNK_ROWS if is_nested else ROW_GROUP_ROWS)
+        for assigned, counts in run(partial(_assign, counted, space, schema), chunks):
+            regrouped.write(assigned)
+            statuses.update(counts)
+            done += len(assigned)
+            table.report("relabel", done, table.rows)
         regrouped.flush()
-    return labeled
+    return statuses
 
 
-def _ignore(stage: str, done: int, rows: int) -> None:
-    pass
+def _assign(
+    counted: CountedPairs, space: LabelSpace, schema: pa.Schema, chunk: Chunk
+) -> tuple[pa.Table, Counter[str]]:
+    """The rows of the relabeled table of a chunk of predictions, and how many got which status."""
+    parts, seen = [], Counter[str]()
+    for batch, pairs in counted.read(chunk, frozenset(space.needs)):
+        targets = space.targets(pairs)
+        statuses, counts = _statuses(pairs, targets, as_dictionary(chunk.location, batch, "status"))
+        columns = {
+            "sample_id": cast_column(chunk.location, "sample_id", batch.column("sample_id")),
+            **to_arrow(targets.columns()),
+            "status": statuses,
+        }
+        parts.append(pa.RecordBatch.from_pydict(columns, schema))
+        seen.update(counts)
+    return pa.Table.from_batches(parts, schema), seen
+
+
+def _statuses(
+    pairs: Pairs, targets: Targets, predicted: pa.DictionaryArray
+) -> tuple[pa.DictionaryArray, dict[str, int]]:
+    """Why each sample has a target or none, and how many samples there are of each status.
+
+    Args:
+        pairs: N samples.
+        targets: What a space made of them.
+        predicted: The status of their predictions, (N,).
+    """
+    unused = np.flatnonzero(~targets.keep)
+    without = Labels.of(np.full(len(unused), -1), pairs.weak[unused], pairs.teacher[unused]).codes
+    # codes[n]: position of the status of sample n in `names`, (N,)
+    codes = np.zeros(len(pairs), dtype=np.int32)
+    codes[unused] = without
+    names = list(REASONS)
+    unpredicted = unused[without == REASONS.index(NO_PREDICTION)]
+    if len(unpredicted):
+        found = predicted.dictionary.to_pylist()
+        places = pc.fill_null(predicted.indices.take(pa.array(unpredicted)), len(found)).to_numpy()
+        codes[unpredicted] = len(REASONS) + places
+        names += [f"{NO_PREDICTION}: {NO_STATUS if why is None else why}" for why in [*found, None]]
+    counts = np.bincount(codes[unused], minlength=len(names))
+    counts[0] = len(pairs) - len(unused)
+    seen = {names[place]: int(counts[place]) for place in np.flatnonzero(counts).tolist()}
+    # Sorted here, by several threads, so that little is left to sort where row groups are written.
+    return sorted_dictionary(pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names))), seen
 
 
 def read_relabeled(path: Location) -> Relabeled:
@@ -353,7 +264,7 @@ def read_relabeled(path: Location) -> Relabeled:
     Raises:
         TableError: The file is damaged, not a relabeled table, or a `sample_id` is null or stands in it
             twice.
-        LabelError: Its label space was changed.
+        LabelError: Its label space was changed, or its labels are those of another one.
     """
     text = read_metadata(path).get("label_space")
     if text is None:
@@ -362,13 +273,36 @@ def read_relabeled(path: Location) -> Relabeled:
         )
     try:
         space = LabelSpace.from_json(text)
+        fields = target_fields(space)
+        names = [field.name for field in fields]
+        table = _read_columns(path, pa.schema([RELABELED_SCHEMA.field("sample_id"), *fields]))
+        statuses = _read_columns(path, pa.schema([RELABELED_SCHEMA.field("status")]))["status"]
+        targets = space.read_targets(from_arrow(table.select(names)), partial(_as_strings, statuses))
     except LabelError as error:
         raise LabelError(f"{path}: {error}") from error
-    batches = list(iter_batches(path, ["sample_id", "label"]))
-    table = pa.Table.from_batches(batches, RELABELED_SCHEMA) if batches else RELABELED_SCHEMA.empty_table()
     sample_ids = table["sample_id"].combine_chunks()
     _refuse_repeated(path, sample_ids)
-    return Relabeled(sample_ids, table["label"].to_numpy(), space)
+    return Relabeled(sample_ids, targets, space)
+
+
+def _read_columns(path: Location, schema: pa.Schema) -> pa.Table:
+    """Columns of a table in the types of a schema."""
+    batches = list(iter_batches(path, schema.names))
+    if not batches:
+        return schema.empty_table()
+    table = pa.Table.from_batches(batches)
+    try:
+        return table.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise TableError(
+            f"{path} has columns of the types {', '.join(map(str, table.schema.types))}, and its label space "
+            f"{', '.join(map(str, schema.types))}: {error}"
+        ) from error
+
+
+def _as_strings(statuses: pa.ChunkedArray) -> np.ndarray:
+    """Statuses as NumPy's strings (N,)."""
+    return np.asarray(statuses.cast(pa.string()).to_numpy()).astype(np.str_)
 
 
 def _refuse_repeated(path: Location, sample_ids: pa.Array) -> None:

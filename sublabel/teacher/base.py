@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sublabel.errors import ConfigError
-from sublabel.labels import Vocabulary
+from sublabel.errors import ConfigError, LabelError
+from sublabel.labels import Pairs, Vocabulary
 from sublabel.training.checkpoint import state_fingerprint
 from sublabel.training.classifier import lay_out_channels_last, memory_format
 
@@ -28,8 +28,59 @@ class TeacherPrediction(NamedTuple):
     """float32 (B, k)."""
 
 
+def checked_prediction(answer: Any, samples: int, vocabulary: Vocabulary) -> TeacherPrediction:
+    """What a teacher answered, as arrays, refused where it is no prediction.
+
+    Args:
+        answer: Ids and probabilities of a batch, as NumPy arrays or tensors on any device, (B, k) or (B,).
+        samples: B.
+        vocabulary: The teacher's T classes.
+
+    Raises:
+        ConfigError: The answer is of another form or shape, names a class that does not exist or one twice,
+            or its probabilities are NaN, outside 0–1, or rise.
+
+    Example:
+        >>> checked_prediction(([[1, 0]], [[0.4, 0.6]]), 1, Vocabulary(["cat", "dog"]))
+        Traceback (most recent call last):
+            ...
+        sublabel.errors.ConfigError: the teacher's answer to a batch of 1 samples is no prediction: ...
+    """
+    try:
+        ids, probabilities = answer
+        pairs = Pairs(
+            np.full(samples, -1),
+            (_as_rows(ids), _as_rows(probabilities)),
+            weak_vocabulary=vocabulary,
+            teacher_vocabulary=vocabulary,
+        )
+        found, probs = pairs.need_probabilities()
+    except (LabelError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the teacher's answer to a batch of {samples} samples is no prediction: {error}; expected "
+            "TeacherPrediction(ids, probabilities), both (B, k), the most probable class first"
+        ) from error
+    if (found[:, 0] < 0).any():
+        raise ConfigError(
+            f"the teacher's answer to a batch of {samples} samples has no class for sample "
+            f"{int((found[:, 0] < 0).argmax())}: it must name one for each"
+        )
+    return TeacherPrediction(found.astype(np.int32, copy=False), probs.astype(np.float32, copy=False))
+
+
+def _as_rows(values: Any) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    array = np.asarray(values)
+    return array[:, None] if array.ndim == 1 else array
+
+
 class Teacher(Protocol):
-    """Anything that classifies a batch; its fingerprint tells its predictions from another's."""
+    """Anything that classifies a batch.
+
+    What it answers is checked by `checked_prediction`, so that arrays and tensors will do.
+    """
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -38,7 +89,7 @@ class Teacher(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A hash that changes when the predictions may."""
+        """A hash that changes when the predictions may, and so tells them from another teacher's."""
         ...
 
     def predict(self, inputs: Tensor) -> TeacherPrediction:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from sublabel import distributed
+from sublabel.errors import ConfigError, LabelError
 from sublabel.files import local_path
-from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.labels import Vocabulary
-from sublabel.media import OK, MediaRow, PassSummary, ReadMany, Share, iter_shards, missing_shards
+from sublabel.media.reader import Reader
+from sublabel.media.shards import (
+    OK,
+    MediaRow,
+    PassSummary,
+    iter_shards,
+    missing_shards,
+    shard_numbers,
+    shard_path,
+)
+from sublabel.provenance import refuse_others
 from sublabel.tables import (
     PREDICTIONS_SCHEMA,
     Manifest,
@@ -24,7 +36,7 @@ from sublabel.tables import (
     iter_batches,
     read_metadata,
 )
-from sublabel.teacher.base import Teacher
+from sublabel.teacher.base import Teacher, checked_prediction
 
 # Of a worker; whole videos where they have more.
 ROWS_PER_READ = 32
@@ -38,7 +50,7 @@ def predict_manifest(
     teacher: Teacher,
     out: str | Path,
     *,
-    read_many: ReadMany,
+    reader: Reader,
     transform: Callable[[Tensor], Tensor],
     weak_vocabulary: Vocabulary | None = None,
     batch_size: int = 256,
@@ -55,8 +67,8 @@ def predict_manifest(
         manifest: The samples, with `weak_label`.
         teacher: Classifies batches.
         out: Folder for the shards `part-00000.parquet`, …
-        read_many: Decodes rows, as `Domain.read_many`; what it cannot read becomes a row with the reason as
-            its status.
+        reader: Reads the media, as a domain does; what it cannot read becomes a row with the reason as its
+            status.
         transform: From decoded media to an input; all inputs of one shape.
         weak_vocabulary: The weak classes; default: the sorted names in the manifest (one more pass over it).
         batch_size: Samples a batch, at most.
@@ -67,14 +79,14 @@ def predict_manifest(
         The number of rows by status, those of earlier shards included.
 
     Raises:
-        TableError: The manifest has no `weak_label`, or `out` holds predictions of another teacher or
-            vocabulary.
+        TableError: The manifest has no `weak_label`.
         LabelError: A weak label is not in the vocabulary.
-        ConfigError: A number is below 1, or `out` is a URL.
+        ConfigError: `out` holds predictions of another teacher or vocabulary, or is a URL; or a number is
+            below 1.
     """
-    out, share, count = local_path(out), Share.of_process(), manifest.count()
+    out, count = local_path(out), manifest.count()
     if rows_per_shard is None:
-        rows_per_shard = shard_rows(out, count, share.world_size)
+        rows_per_shard = shard_rows(out, count, distributed.world_size())
     if batch_size < 1 or rows_per_shard < 1:
         raise ConfigError(
             f"batch_size is {batch_size} and rows_per_shard {rows_per_shard}; both must be at least 1"
@@ -89,23 +101,25 @@ def predict_manifest(
     )
     strings = {**metadata.to_strings(), "rows_per_shard": str(rows_per_shard)}
     for shard in sorted(out.glob("part-*.parquet")):
-        _refuse_others(shard, strings, out)
-    missing = missing_shards(out, "parquet", count, rows_per_shard, share)
+        # Predictions of another pass must not be mixed with this one's.
+        theirs = read_metadata(shard)
+        refuse_others(shard, {key: theirs.get(key) for key in strings}, strings, free={"versions"})
+    ours = distributed.share_of(shard_numbers(count, rows_per_shard))
     shards = iter_shards(
         manifest,
-        read_many,
+        reader,
         partial(_pack, transform),
-        missing,
+        missing_shards(out, "parquet", ours),
         rows_per_shard=rows_per_shard,
         rows_per_read=ROWS_PER_READ,
         num_workers=num_workers,
     )
     for number, rows in shards:
-        with TableWriter(out / f"part-{number:05d}.parquet", PREDICTIONS_SCHEMA, strings) as writer:
+        with TableWriter(shard_path(out, number, "parquet"), PREDICTIONS_SCHEMA, strings) as writer:
             for batch in _batched(rows, batch_size):
                 _refuse_unknown(batch, vocabulary, manifest)
                 writer.write(_prediction_rows(batch, teacher))
-    share.wait_for_all()
+    distributed.wait_for_all()
     return PassSummary.of(Counter(_statuses(out)))
 
 
@@ -147,7 +161,10 @@ def _refuse_unknown(batch: list[MediaRow], vocabulary: Vocabulary, manifest: Man
 def _prediction_rows(batch: list[MediaRow], teacher: Teacher) -> pa.RecordBatch:
     weak_labels = [row.weak_label for row in batch]
     inputs = [row.media for row in batch if row.status == OK]
-    predicted = zip(*teacher.predict(torch.stack(inputs)), strict=True) if inputs else iter([])
+    predicted: Iterator[Any] = iter([])
+    if inputs:
+        answer = teacher.predict(torch.stack(inputs))
+        predicted = zip(*checked_prediction(answer, len(inputs), teacher.vocabulary), strict=True)
     pairs = [next(predicted) if row.status == OK else (None, None) for row in batch]
     return pa.RecordBatch.from_arrays(
         [
@@ -159,17 +176,6 @@ def _prediction_rows(batch: list[MediaRow], teacher: Teacher) -> pa.RecordBatch:
         ],
         schema=PREDICTIONS_SCHEMA,
     )
-
-
-def _refuse_others(shard: Path, strings: Mapping[str, str], out: Path) -> None:
-    """Predictions of another pass must not be mixed with this one's."""
-    theirs = read_metadata(shard)
-    changed = [key for key in strings.keys() - {"versions"} if theirs.get(key) != strings[key]]
-    if changed:
-        raise TableError(
-            f"{shard} was written by a pass with another {', '.join(sorted(changed))}: choose another "
-            f"folder, or delete {out} to start over"
-        )
 
 
 def _statuses(out: Path) -> Iterator[str]:

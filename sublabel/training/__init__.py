@@ -1,13 +1,15 @@
-"""Pre-training and fine-tuning: Lightning modules for any loop, data, model cards, warm starts."""
+"""Pre-training and fine-tuning: stages, Lightning modules for any loop, data, model cards, warm starts."""
 
-from sublabel._torchvision import ensure_torchvision
+from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 
+from sublabel.options import RunOptions, TrainOptions  # noqa: E402
 from sublabel.training.checkpoint import (  # noqa: E402
     LoadedModel,
     ModelCard,
     WarmStartReport,
+    card_domain,
     load_model,
     load_weights,
     read_card,
@@ -16,70 +18,71 @@ from sublabel.training.checkpoint import (  # noqa: E402
     warm_start,
 )
 from sublabel.training.classifier import Classifier, best_precision  # noqa: E402
-from sublabel.training.data import LabelDataModule, LabeledDataset, MediaTable  # noqa: E402
-from sublabel.training.heads import FactorisedHead, HeadFactory, HeadKind, head_factory  # noqa: E402
+from sublabel.training.data import (  # noqa: E402
+    EvaluationSampler,
+    LabelDataModule,
+    LabeledDataset,
+    MediaInputs,
+)
+from sublabel.training.fit import TrainedModel, finetune, pretrain, test  # noqa: E402
+from sublabel.training.heads import FactorisedHead, HeadFactory, head_factory  # noqa: E402
 from sublabel.training.lookup import LabelLookup  # noqa: E402
 from sublabel.training.losses import (  # noqa: E402
     CrossEntropy,
     Objective,
     SampledCrossEntropy,
-    SoftLabels,
     soft_cross_entropy,
 )
 from sublabel.training.modules import (  # noqa: E402
+    METRICS,
     OPTIMIZERS,
     FinetuneModule,
     OptimizerFactory,
     PretrainModule,
-    Schedule,
     adamw,
     sgd,
 )
-from sublabel.training.targets import (  # noqa: E402
-    HardTargets,
-    HeadTargets,
-    SoftTargets,
-    Targets,
-    join_targets,
-    read_soft_targets,
-)
+from sublabel.training.trainer import make_trainer, refuse_several_devices, start_processes  # noqa: E402
 
 __all__ = [
+    "METRICS",
     "OPTIMIZERS",
     "Classifier",
     "CrossEntropy",
+    "EvaluationSampler",
     "FactorisedHead",
     "FinetuneModule",
-    "HardTargets",
     "HeadFactory",
-    "HeadKind",
-    "HeadTargets",
     "LabelDataModule",
     "LabelLookup",
     "LabeledDataset",
     "LoadedModel",
-    "MediaTable",
+    "MediaInputs",
     "ModelCard",
     "Objective",
     "OptimizerFactory",
     "PretrainModule",
+    "RunOptions",
     "SampledCrossEntropy",
-    "Schedule",
-    "SoftLabels",
-    "SoftTargets",
-    "Targets",
+    "TrainOptions",
+    "TrainedModel",
     "WarmStartReport",
     "adamw",
     "best_precision",
+    "card_domain",
+    "finetune",
     "head_factory",
-    "join_targets",
     "load_model",
     "load_weights",
+    "make_trainer",
+    "pretrain",
     "read_card",
-    "read_soft_targets",
+    "refuse_several_devices",
     "save_model",
     "sgd",
     "soft_cross_entropy",
+    "start_processes",
     "state_fingerprint",
+    "test",
     "warm_start",
 ]

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from sublabel.files import write_atomically
-from sublabel.domain import Domain, Preprocessing, load_domain
 from sublabel.errors import ArtifactError
+from sublabel.files import write_atomically
 from sublabel.labels import Vocabulary
+from sublabel.media.domain import Domain, Preprocessing, load_domain
 from sublabel.tables import versions
 from sublabel.training.classifier import Classifier
 from sublabel.training.heads import head_from_state
@@ -33,6 +33,9 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
+    """Name of the domain that builds the backbone."""
+    domain_options: dict[str, Any] | None = None
+    """What the domain's `options` returned; None: its defaults."""
     backbone: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
@@ -107,6 +110,15 @@ def read_card(folder: str | Path) -> ModelCard:
         raise ArtifactError(f"{path} is not a model card: {error.errors()[0]['msg']}") from error
 
 
+def card_domain(card: ModelCard) -> Domain:
+    """The domain that a card names, with the options that the model was trained with.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    return load_domain(card.domain, card.domain_options)
+
+
 def load_model(folder: str | Path, *, domain: Domain | None = None) -> LoadedModel:
     """Rebuild a saved classifier; its predictions equal those of the one that was saved.
 
@@ -120,7 +132,7 @@ def load_model(folder: str | Path, *, domain: Domain | None = None) -> LoadedMod
     """
     card = read_card(folder)
     state = load_weights(Path(folder) / WEIGHTS_FILE, card.fingerprints.get("weights"))
-    backbone = (domain or load_domain(card.domain)).create_backbone(card.backbone)
+    backbone = (domain or card_domain(card)).create_backbone(card.backbone)
     classifier = Classifier(
         backbone,
         len(card.classes),

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sublabel.errors import ConfigError
 from sublabel.labels import LabelSpace
+from sublabel.options import HeadKind
 
 HeadFactory = Callable[[int], nn.Module]
 """Makes a head, (B, D) features → (B, K) logits, from D."""
-HeadKind = Literal["linear", "factorised"]
 
 
 class FactorisedHead(nn.Module):
@@ -76,13 +74,15 @@ class FactorisedHead(nn.Module):
         those of no single row share one.
 
         Raises:
-            ConfigError: The space is a two-head one, whose classes are not its student's.
+            ConfigError: The space has several heads, whose classes share no weights.
         """
-        if space.two_heads:
+        factors = space.factors()
+        if factors is None:
             raise ConfigError(
-                f"a two-head space has heads of {space.heads} classes, not cells: use the linear head"
+                f"the label space has heads of {space.heads} classes, which share no weights: use a "
+                "linear head"
             )
-        rows, columns = _factors(space)
+        rows, columns = factors
         return cls(num_features, torch.from_numpy(rows), torch.from_numpy(columns), rank)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -137,11 +137,11 @@ def head_factory(space: LabelSpace, kind: HeadKind = "linear", rank: int = 32) -
     """
 
     def make(num_features: int) -> nn.Module:
-        if kind == "linear" or space.two_heads:
-            return nn.Linear(num_features, sum(space.heads))
-        rows, columns = _factors(space)
-        factors = int(rows.max()) + int(columns.max()) + 2 + rank
-        if factors * num_features + len(space) * rank >= len(space) * num_features:
+        factors = None if kind == "linear" else space.factors()
+        if factors is None:
+            return nn.Linear(num_features, len(space))
+        shared = sum(int(axis.max()) + 1 for axis in factors) + rank
+        if shared * num_features + len(space) * rank >= len(space) * num_features:
             return nn.Linear(num_features, len(space))
         return FactorisedHead.of_space(space, num_features, rank)
 
@@ -154,12 +154,3 @@ def head_from_state(state: Mapping[str, Tensor]) -> HeadFactory | None:
         return None
     rows, columns, up = (state[f"head.{name}"] for name in ("row_of_class", "column_of_class", "up.weight"))
     return partial(FactorisedHead, row_of_class=rows, column_of_class=columns, rank=up.shape[1])
-
-
-def _factors(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
-    """The row and the column of each class, both int64 (K,), counted over those that occur."""
-    weak, teacher = space.classes.weak, space.classes.teacher
-    own = len(space.teacher_vocabulary) + np.arange(len(space))
-    rows = np.unique(weak, return_inverse=True)[1]
-    columns = np.unique(np.where(teacher >= 0, teacher, own), return_inverse=True)[1]
-    return rows.astype(np.int64), columns.astype(np.int64)

@@ -7,24 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sublabel.errors import ConfigError
+from sublabel.labels import SoftLabels
 from sublabel.training.heads import chosen_logits
-
-
-class SoftLabels(NamedTuple):
-    """Distributions over classes with a few entries each: the target of one sample, or of a batch (ours)."""
-
-    ids: Tensor
-    """int64 (B, M), or (M,) of one sample; an entry may repeat a class."""
-    weights: Tensor
-    """float32 of the same shape; those of a sample sum to 1, and 0 pads."""
-
 
 Objective = Callable[[nn.Module, Tensor, "Tensor | SoftLabels"], Tensor]
 """Head, features (B, D), targets of the batch → mean loss."""
@@ -35,7 +25,7 @@ def soft_cross_entropy(logits: Tensor, targets: SoftLabels, *, label_smoothing: 
 
     Args:
         logits: (B, K).
-        targets: (B, M) each; samples without any weight are left out.
+        targets: Tensors (B, M) each; samples without any weight are left out.
         label_smoothing: As in `torch.nn.functional.cross_entropy`.
 
     Example:

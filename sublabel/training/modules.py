@@ -7,22 +7,24 @@ strategy, and nothing here is SPL's own: any backbone, any labels, and an optimi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torchmetrics import Metric, classification
 from torchmetrics.classification import MulticlassAccuracy
 
 from sublabel.errors import ConfigError
+from sublabel.options import Schedule
 from sublabel.training._watch import LossWatch
 from sublabel.training.classifier import Classifier, lay_out_channels_last, memory_format
 from sublabel.training.heads import HeadFactory
 from sublabel.training.losses import CrossEntropy, Objective, SampledCrossEntropy
 
+METRICS = ("top1", "top5")
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
-Schedule = Literal["cosine", "one_cycle", "constant"]
 
 
 def sgd(learning_rate: float = 0.1, *, momentum: float = 0.9, weight_decay: float = 5e-4) -> OptimizerFactory:
@@ -79,7 +81,7 @@ class PretrainModule(L.LightningModule):
             are more; for spaces of 100,000 classes and up.
         optimizer: Makes the optimiser from parameter groups; default `sgd()`.
         schedule: `cosine` (linear warm-up, then half a cosine to zero), `one_cycle`, or `constant`; per step.
-        warmup_fraction: Share of all steps that the cosine's warm-up takes, in [0, 1).
+        warmup: Share of all steps that the cosine's warm-up takes, in [0, 1).
         label_smoothing: As in `torch.nn.functional.cross_entropy`.
         channels_last: Put inputs and weights in the channels-last layout.
         mean: Per channel mean for uint8 inputs.
@@ -98,7 +100,7 @@ class PretrainModule(L.LightningModule):
         sampled_classes: int | None = None,
         optimizer: OptimizerFactory | None = None,
         schedule: Schedule = "cosine",
-        warmup_fraction: float = 0.05,
+        warmup: float = 0.05,
         label_smoothing: float = 0.0,
         channels_last: bool = True,
         mean: Sequence[float] | None = None,
@@ -107,8 +109,8 @@ class PretrainModule(L.LightningModule):
         super().__init__()
         if schedule not in ("cosine", "one_cycle", "constant"):
             raise ConfigError(f"schedule is {schedule!r}; it must be 'cosine', 'one_cycle' or 'constant'")
-        if not 0 <= warmup_fraction < 1:
-            raise ConfigError(f"warmup_fraction is {warmup_fraction}; it must be in [0, 1)")
+        if not 0 <= warmup < 1:
+            raise ConfigError(f"warmup is {warmup}; it must be in [0, 1)")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing is {label_smoothing}; it must be in [0, 1)")
         self.heads = (num_classes,) if isinstance(num_classes, int) else tuple(num_classes)
@@ -116,7 +118,7 @@ class PretrainModule(L.LightningModule):
         self.objective = _objective(self.heads, sampled_classes, label_smoothing)
         self.optimizer_factory = optimizer or sgd()
         self.schedule = schedule
-        self.warmup_fraction = warmup_fraction
+        self.warmup = warmup
         self.channels_last = channels_last
         self._loss_watch = LossWatch()
 
@@ -157,7 +159,7 @@ class PretrainModule(L.LightningModule):
             peaks = [group["lr"] for group in optimizer.param_groups]
             scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peaks, total_steps=steps)
         else:
-            scheduler = _warmup_cosine(optimizer, steps, self.warmup_fraction)
+            scheduler = _warmup_cosine(optimizer, steps, self.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_model(self) -> None:
@@ -174,7 +176,7 @@ class PretrainModule(L.LightningModule):
 
 
 class FinetuneModule(PretrainModule):
-    """Training on the target set, with top-1 and top-5 accuracy on its validation and test splits.
+    """Training on the target set, with accuracies on its validation and test splits.
 
     Evaluation inputs may carry test-time views, (B, V, C, …): the probabilities of the V views are averaged.
     Which of the two it is follows from `views`.
@@ -183,17 +185,26 @@ class FinetuneModule(PretrainModule):
         backbone: Fresh, or warm-started with `warm_start`.
         num_classes: Number of target classes K.
         views: Number of views V in evaluation batches; None when they have no view axis.
+        metrics: What is measured: `top1`, `top5` or another `topN`, or a class of torchmetrics by name, such
+            as `MulticlassCalibrationError`.
         **options: As for `PretrainModule`.
+
+    Raises:
+        ConfigError: There is no such metric, or an option is out of its range.
     """
 
     def __init__(
-        self, backbone: nn.Module, num_classes: int, *, views: int | None = None, **options: Any
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        *,
+        views: int | None = None,
+        metrics: Sequence[str] = METRICS,
+        **options: Any,
     ) -> None:
         super().__init__(backbone, num_classes, **options)
         self.views = views
-        # "micro" keeps counts only; "macro" would allocate K² for large K.
-        self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
-        self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
+        self.metrics = nn.ModuleDict({name: make_metric(name, num_classes) for name in metrics})
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Class probabilities (B, K) float32, averaged over views where there are any."""
@@ -204,19 +215,43 @@ class FinetuneModule(PretrainModule):
         return averaged
 
     def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> None:
-        """Update the accuracies with one batch."""
+        """Update the metrics with one batch."""
         self._evaluate(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Update the accuracies with one batch."""
+        """Update the metrics with one batch."""
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
         inputs, labels = batch
         probabilities = self.probabilities(inputs)
-        for name, metric in (("top1", self.top1), ("top5", self.top5)):
+        for name, module in self.metrics.items():
+            metric = cast(Metric, module)
             metric.update(probabilities, labels)
             self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, batch_size=len(labels))
+
+
+def make_metric(name: str, num_classes: int) -> Metric:
+    """Make a metric of class probabilities (B, K) and labels (B,).
+
+    Args:
+        name: `top1`, `top5` or another `topN`; or a class of `torchmetrics.classification`.
+        num_classes: K.
+
+    Raises:
+        ConfigError: There is no such metric.
+    """
+    if name.startswith("top") and name[3:].isdecimal() and int(name[3:]):
+        # "micro" keeps counts only; "macro" would allocate K² for large K.
+        return MulticlassAccuracy(num_classes, top_k=min(int(name[3:]), num_classes), average="micro")
+    found = getattr(classification, name, None) if name.startswith("Multiclass") else None
+    if found is None:
+        raise ConfigError(
+            f"there is no metric {name!r}: give topN, such as top1 or top5, or a class of "
+            "torchmetrics.classification that begins with Multiclass"
+        )
+    metric: Metric = found(num_classes=num_classes)
+    return metric
 
 
 def _objective(heads: tuple[int, ...], sampled_classes: int | None, label_smoothing: float) -> Objective:
@@ -236,9 +271,9 @@ def _objective(heads: tuple[int, ...], sampled_classes: int | None, label_smooth
 
 
 def _warmup_cosine(
-    optimizer: torch.optim.Optimizer, steps: int, warmup_fraction: float
+    optimizer: torch.optim.Optimizer, steps: int, warmup: float
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    warmup = int(steps * warmup_fraction)
+    warmup = int(steps * warmup)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup))
     if warmup == 0:
         return cosine

@@ -9,15 +9,15 @@ from captum.attr import LayerGradCam
 from torch import nn
 from torch.nn import functional as F
 
-from sublabel._feature_maps import MapLayout, feature_layer
-from sublabel.domain import Preprocessing
 from sublabel.errors import ConfigError, LabelError
 from sublabel.explain import grad_cam
+from sublabel.feature_maps import MapLayout, feature_layer
+from sublabel.media.domain import Preprocessing
 from sublabel.training import Classifier
 from sublabel_image import ImageDomain, create_backbone
 from sublabel_video import ClipOptions, VideoDomain
 from sublabel_video import create_backbone as create_video_backbone
-from sublabel_video.resnet3d import VideoBackbone
+from sublabel_video.backbones import VideoBackbone
 
 SIZE = 48
 HALF = SIZE // 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 from PIL import Image
 
 from sublabel.errors import ConfigError
-from sublabel.explain import film_strip, heat_colours, overlay, side_by_side
+from sublabel.explain import colours, film_strip, heat_colours, overlay, side_by_side
 from sublabel.explain.pictures import GAP, LEAST_SIDE, shown_pixels, write_png
 from sublabel_image import ImageDomain
 from sublabel_video import VideoDomain
@@ -32,13 +34,20 @@ def test_equal_steps_of_heat_are_equal_steps_of_lightness():
     steps = np.diff(lightness)
     assert steps.min() > 0
     assert np.abs(steps - steps.mean()).max() < 0.4 * steps.mean()
-    assert lightness[0] < 0.25
+    assert lightness[0] < 0.3
     assert lightness[-1] > 0.9
 
 
 def test_neighbouring_colours_have_no_kink():
     colours = heat_colours(np.linspace(0, 1, 256)).astype(int)
     assert np.abs(np.diff(colours, axis=0)).max() <= 5
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    colours._colormap.cache_clear()
+    with pytest.raises(ConfigError, match=r"pip install sublabel\[explain\]"):
+        heat_colours(np.zeros(3))
 
 
 def test_an_overlay_leaves_cold_places_as_they_are_and_colours_hot_ones():

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from sublabel.domain import Preprocessing
 from sublabel.errors import ArtifactError, ConfigError, MediaError
+from sublabel.media.domain import Preprocessing
 from sublabel_image import AUGMENTATIONS, ImageDomain, create_backbone, read_image
 
 SHARED = Path(__file__).parents[3] / "shared/data"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sublabel.errors import ConfigError
-from sublabel_image.pages import co_occurrence, page_queries, page_sources
+from sublabel_image.demo import co_occurrence, page_queries, page_sources
 
 
 def test_a_crop_shows_what_its_page_says():
@@ -41,5 +41,5 @@ def test_bad_probabilities_are_refused(options):
 
 @pytest.mark.parametrize("partners", [(0.5,), (0.5, 0.25, 0.25)])
 def test_bad_partners_are_refused(partners):
-    with pytest.raises(ConfigError, match="summing to 1"):
+    with pytest.raises(ConfigError, match="partners that sum to 1"):
         co_occurrence(3, partners=partners)

@@ -12,7 +12,7 @@ import pytest
 
 from recipes.image_noisy import main, parse
 from sublabel.errors import ConfigError, TableError
-from sublabel_image.pages import image_bytes
+from sublabel_image.demo import image_bytes
 
 QUICK = ["--seeds", "1", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
 TINY = ["--backbone", "small_resnet7", "--image_size", "8", "--num_workers", "0"]
@@ -32,9 +32,9 @@ def classes_of(folder, split, each):
 
 def test_digits_end_with_a_table_of_all_strategies(tmp_path):
     comparison = main(["--out", str(tmp_path), *QUICK])
-    assert [row.pretraining for row in comparison.rows()] == ROWS
+    assert comparison.names() == ROWS
     stored = json.loads((tmp_path / "comparison.json").read_text())
-    assert [row["pretraining"] for row in stored["table"]] == ROWS
+    assert [row["pre-training"] for row in stored["table"]] == ROWS
     markdown = (tmp_path / "comparison.md").read_text()
     assert all(row in markdown for row in ROWS)
 
@@ -129,7 +129,7 @@ def test_two_devices_train_one_model_and_print_one_table(tmp_path):
     assert done.stdout.count("matched control") == 1
     assert done.stderr.count("teacher: top-1") == 1
     stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [row["pretraining"] for row in stored["table"]] == ROWS
+    assert [row["pre-training"] for row in stored["table"]] == ROWS
     assert stored["test_samples"] == 8
 
 

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from recipes.video_k200 import PRESETS, main
-from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.errors import ConfigError, MediaError
 from sublabel.study import parse_preset
 from sublabel.tables import read_relabeled
 from sublabel_video.cli import main as video_command
-from sublabel_video.synthetic import action_at, load_truth
+from sublabel_video.demo import action_at, load_truth
 
 ROWS = ["weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control"]
 TINY_VIDEOS = [
@@ -33,13 +33,12 @@ def demo(tmp_path_factory):
 
 def test_the_demo_ends_with_the_papers_table_the_control_and_a_curve(demo):
     out, comparison, _ = demo
-    assert [row.pretraining for row in comparison.rows()] == ["none (scratch)", *ROWS]
-    assert [row[0] for row in comparison.curve()] == [
-        "clips per video", "weak samples", "weak-only", "raw SPL", "SPL-B",
-    ]  # fmt: skip
-    assert comparison.curve()[1][1:] == ("6", "12", "18")
+    assert comparison.names() == ["none (scratch)", *ROWS]
+    pools, *rows = comparison.curve().rows
+    assert pools == ("weak samples", "6", "12", "18")
+    assert [row[0] for row in rows] == ["weak-only", "raw SPL", "SPL-B"]
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    assert [row["pretraining"] for row in stored["table"]] == ["none (scratch)", *ROWS]
+    assert [row["pre-training"] for row in stored["table"]] == ["none (scratch)", *ROWS]
 
 
 def test_the_demo_ends_with_a_page_that_shows_it(demo):
@@ -80,16 +79,17 @@ def test_a_refused_run_and_a_dry_run_change_nothing_in_a_finished_study(demo, tm
     finished = contents(begun)
     for arguments, folder in (([*k200], begun), (["--out", str(out), *options], out)):
         before = contents(folder)
-        for other in (["--clip.frames", "2"], ["--sampling.clips_per_video", "5"]):
+        for name, value in (("clip.frames", "2"), ("sampling.clips_per_video", "5")):
+            other = [f"--{name}", value]
             for dry in ([], ["--dry_run", "true"]):
-                with pytest.raises(TableError, match="was cut from other videos or with another"):
+                with pytest.raises(ConfigError, match=rf"was made with another {name}: .* {value} here"):
                     main([*arguments, *other, *dry])
         with pytest.raises(ConfigError, match="another pretrain"):
             main([*arguments, "--pretrain.epochs", "3", "--dry_run", "true"])
         assert main([*arguments, "--dry_run", "true"]) is None
         assert contents(folder) == before
     shutil.rmtree(data / "weak" / "slide left")
-    with pytest.raises(TableError, match="was cut from other videos"):
+    with pytest.raises(ConfigError, match="was made with another rows"):
         main(k200)
     assert contents(begun) == finished
     assert main(["--out", str(out), *options]) == comparison
@@ -128,7 +128,7 @@ def test_the_full_preset_runs_on_folders_with_views_and_an_exclusion_list(demo, 
         str(tmp_path / "exclude.txt"),
     ]
     comparison = main(options)
-    assert [row.pretraining for row in comparison.rows()] == ["none (scratch)", *ROWS]
+    assert comparison.names() == ["none (scratch)", *ROWS]
     assert comparison.test_samples == 6
     relabeled = read_relabeled(out / "seed0" / "raw_spl" / "relabeled.parquet")
     videos = {sample_id.partition("#")[0] for sample_id in relabeled.sample_ids.to_pylist()}
@@ -216,7 +216,8 @@ def test_two_processes_share_the_pass_and_the_test(demo, tmp_path):
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert stored["test_samples"] == 6
     # Six samples, three of each process: all others are no multiple of a sixth.
-    assert all(abs(6 * run["top1"] - round(6 * run["top1"])) < 1e-6 for run in stored["runs"])
+    right = [6 * run["metrics"]["top1"] for run in stored["runs"]]
+    assert all(abs(samples - round(samples)) < 1e-6 for samples in right)
 
 
 def test_an_interrupted_command_ends_with_one_line_and_exit_code_130(capsys, monkeypatch):
@@ -225,4 +226,4 @@ def test_an_interrupted_command_ends_with_one_line_and_exit_code_130(capsys, mon
 
     monkeypatch.setattr("sublabel_video.cli.auto_cli", interrupt)
     assert video_command(["sheet"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "sublabel-video sheet: interrupted\n"

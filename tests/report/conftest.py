@@ -13,15 +13,14 @@ from sublabel.explain import ExplainQuery
 from sublabel.explain.listing import Explanation, PanelInfo, write_listing
 from sublabel.explain.pictures import write_png
 from sublabel.labels import ConfidentSPL, RawSPL, TopKSPL, TwoHead, Vocabulary
-from sublabel.study import StudyOptions, default_strategies
-from sublabel.study.study import slug
+from sublabel.study import StudyOptions, default_strategies, slug
 from sublabel.tables import (
     PREDICTIONS_SCHEMA,
     PredictionsMetadata,
     TableWriter,
     relabel_table,
 )
-from sublabel_image.pages import image_bytes
+from sublabel_image.demo import image_bytes
 
 NAMES = (
     "<script>window.broken = 1</script>",
@@ -95,8 +94,9 @@ def write_explanations(folder, samples=2):
                 sample_id=sample_id(number),
                 split="weak",
                 panels=tuple(panels),
-                files=(f"{number}.png",),
+                files=(f"{number}.png", f"{number}.mp4", f"{number}.webp"),
                 available=1234,
+                unreadable={"missing": 2, "<i>cut off</i>": 1},
             )
         )
     write_listing(folder, ExplainQuery(model="seed0/raw_spl/pretrained", row=NAMES[0]), entries)
@@ -106,13 +106,24 @@ def write_explanations(folder, samples=2):
 def comparison(strategies):
     generator = np.random.default_rng(1)
     runs = [
-        RunMetrics(row=row, seed=seed, top1=top1, top5=min(1.0, top1 + 0.2), classes=6, samples=290, pool=300)
-        for row in ("none (scratch)", *strategies)
+        RunMetrics(
+            strategy=row,
+            seed=seed,
+            metrics={"top1": top1, "top5": min(1.0, top1 + 0.2)},
+            classes=6,
+            samples=290,
+            pool=300,
+        )
+        for row in (None, *strategies)
         for seed, top1 in enumerate(generator.uniform(0.5, 0.7, 3))
     ]
     runs += [
         RunMetrics(
-            row=row, seed=seed, top1=0.4 + 0.01 * clips, top5=0.9, pool=40 * clips, clips_per_video=clips
+            strategy=row,
+            seed=seed,
+            metrics={"top1": 0.4 + 0.01 * clips, "top5": 0.9},
+            pool=40 * clips,
+            clips_per_video=clips,
         )
         for row in ("weak-only", "raw SPL")
         for clips in (1, 3)

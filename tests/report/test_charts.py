@@ -68,7 +68,7 @@ def test_an_unknown_format_is_refused(data, tmp_path):
 
 
 def test_intervals_over_seeds_are_students(data):
-    runs = [run.top1 for run in data.comparison.runs if run.row == "raw SPL" and run.clips_per_video is None]
+    runs = [run.primary for run in data.comparison.runs_of("raw SPL")]
     low, high = stats.t.interval(0.95, len(runs) - 1, np.mean(runs), stats.sem(runs))
     [row] = [
         r for r in values(results_chart(data.comparison)) if r["pre-training"] == "raw SPL" and "low" in r
@@ -78,15 +78,15 @@ def test_intervals_over_seeds_are_students(data):
 
 @pytest.mark.parametrize("top1", [0.0, 0.8, 1.0])
 def test_one_seed_has_the_interval_of_one_test_also_where_all_or_none_are_right(top1):
-    runs = (RunMetrics(row="weak-only", seed=0, top1=top1, top5=top1),)
+    runs = (RunMetrics(strategy="weak-only", seed=0, metrics={"top1": top1}),)
     [row, _] = values(results_chart(Comparison(runs=runs, baseline="weak-only", test_samples=400)))
     expected = stats.binomtest(int(400 * top1), 400).proportion_ci(0.95, "wilson")
-    assert (row["low"], row["high"]) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-3)
+    assert (row["low"], row["high"]) == pytest.approx((100 * expected.low, 100 * expected.high))
     assert row["high"] - row["low"] > 0.5
 
 
 def test_a_study_without_a_curve_has_no_curve_chart():
-    runs = (RunMetrics(row="weak-only", seed=0, top1=0.8, top5=0.9),)
+    runs = (RunMetrics(strategy="weak-only", seed=0, metrics={"top1": 0.8}),)
     assert curve_chart(Comparison(runs=runs, baseline="weak-only", test_samples=4)) is None
 
 
@@ -129,6 +129,19 @@ def test_many_strategies_have_colours_and_marks_of_their_own():
     assert len({*theme.row_colours(names).range}) == len(names) == 16
     marks = [*zip(2 * theme.PALETTE, theme.shapes(2 * len(names)), strict=True)]
     assert len({*marks}) == len(marks)
+
+
+def test_a_row_without_pretraining_is_grey_and_takes_no_colour_from_the_others():
+    runs = [
+        RunMetrics(strategy=row, seed=0, metrics={"top1": 0.5})
+        for row in ("none (really)", None, "weak-only")
+    ]
+    found = results_chart(Comparison(runs=tuple(runs), baseline="weak-only", test_samples=4)).to_dict()
+    scale = found["layer"][0]["encoding"]["color"]["scale"]
+    colours = dict(zip(scale["domain"], scale["range"], strict=True))
+    assert colours == {
+        "none (really)": theme.PALETTE[0], "none (scratch)": theme.GREY, "weak-only": theme.PALETTE[1],
+    }  # fmt: skip
 
 
 def test_nothing_that_failed_makes_no_chart():

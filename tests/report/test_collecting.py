@@ -17,7 +17,7 @@ from sublabel.explain.listing import read_listing
 from sublabel.labels import ConfusionMatrix, MatchedControl, RawSPL, TeacherOnly
 from sublabel.media import decode_manifest
 from sublabel.report import collect, from_confusion
-from sublabel.study.study import slug
+from sublabel.study import slug
 from sublabel.tables import open_manifest, read_relabeled
 from sublabel_image import ImageDomain
 from tests.report.conftest import NAMES, REASON, SAMPLES, draw_labels, sample_id, write_explanations
@@ -240,7 +240,7 @@ def drop_options(record):
         ("study.json", drop_options, r"\(options: Field required\)"),
         ("study.json", lambda record: record["options"].pop("seeds"), r"\(options.seeds: Field required\)"),
         ("study.json", lambda record: record["options"].update(strategies=[]), "options.strategies: "),
-        ("comparison.json", lambda kept: kept.pop("runs"), r"\(there is no 'runs'\)"),
+        ("comparison.json", lambda kept: kept.pop("runs"), r"\(runs: Field required\)"),
         ("comparison.json", lambda kept: kept["runs"][0].pop("seed"), r"\(runs.0.seed: Field required\)"),
         ("seed0/teacher/card.json", lambda card: card.pop("made_by"), r"\(made_by: Field required\)"),
     ],

@@ -47,4 +47,4 @@ def test_without_the_extra_the_command_says_what_to_install(study, capsys):
 def test_without_the_extra_a_recipe_ends_all_the_same(study):
     said = report_of_study(study)
     assert said.startswith(f"sublabel report {study}")
-    assert "there is no altair" in said
+    assert "the report needs altair, which is not installed: pip install 'sublabel[report]'" in said

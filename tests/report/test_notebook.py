@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from sublabel._html import shaded_grid
+from sublabel.html import shaded_grid
 from sublabel.labels import ConfusionMatrix, RawSPL
 from tests.report.conftest import NAMES, comparison
 
@@ -47,7 +47,8 @@ def test_a_comparison_shows_table_curve_and_notes():
     tags, text = parsed(found._repr_html_())
     assert tags.count("table") == 2
     assert "script" not in tags
-    assert all(value in text for row in [*found.rows(), *found.curve()] for value in row)
+    for shown in (found.table(), found.curve()):
+        assert all(value in text for row in (shown.headings, *shown.rows) for value in row)
     assert all(note in text for note in found.notes())
 
 

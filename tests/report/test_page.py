@@ -171,12 +171,12 @@ def test_shares_say_what_they_are_of(refined, strategy, of, said):
 
 
 def test_losses_name_the_weak_classes_that_lost_most(data):
-    losses = {loss.strategy: loss for loss in page_module.losses(data)}
-    assert losses["weak-only"].dropped == 0
+    dropped = {lost.strategy: lost for lost in page_module.dropped_samples(data)}
+    assert dropped["weak-only"].samples == 0
     dense = data.confusion.counts.toarray()
     lost = dense.sum(axis=1) - dense.diagonal()
-    assert losses["agreement"].dropped == lost.sum()
-    name, count, share = losses["agreement"].weak_classes[0]
+    assert dropped["agreement"].samples == lost.sum()
+    name, count, share = dropped["agreement"].weak_classes[0]
     worst = int(lost.argmax())
     assert (name, count) == (data.confusion.weak_vocabulary[worst], lost.max())
     assert share == pytest.approx(lost.max() / dense[worst].sum())
@@ -188,6 +188,13 @@ def test_the_same_run_makes_the_same_page(data, page, study):
 
 def test_the_page_is_small(data, tmp_path):
     assert write_report(data, tmp_path / "r.html").stat().st_size < 2e6
+
+
+def test_explained_samples_say_what_could_not_be_read_and_where_they_move(data):
+    shown = " ".join("".join(Outline(render(data)).texts).split())
+    assert f"{sample_id(0)}, one of 1,234 samples of weak, 3 that were looked at could not be read" in shown
+    assert "0.mp4, 0.webp beside the picture" in shown
+    assert f"{NAMES[1]} of seed0/weak_only/pretrained, probability 10.0%; nothing speaks for it" in shown
 
 
 def test_a_report_of_counts_alone_leaves_out_what_it_does_not_know(data):

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import nn
 
 import sublabel as sl
-from sublabel.domain import Preprocessing
+from sublabel import distributed
 from sublabel.errors import ConfigError, LabelError, TableError
-from sublabel.media import Share
+from sublabel.media import Preprocessing
 from sublabel.tables import iter_batches, iter_pairs, open_manifest, read_predictions_metadata
 from sublabel.teacher import Ensemble, ModuleTeacher, predict_manifest
 from sublabel_image import ImageDomain
@@ -65,7 +65,7 @@ def predict(manifest, out, **options):
         manifest,
         options.pop("teacher", ModuleTeacher(Brightness(), VOCABULARY, top_k=2, device="cpu")),
         out,
-        read_many=options.pop("read_many", domain.read_many),
+        reader=options.pop("reader", domain),
         transform=domain.evaluation_transform(WANTED),
         **options,
     )
@@ -128,20 +128,21 @@ def test_a_batch_without_any_readable_sample_is_no_problem(tmp_path):
 def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(tmp_path):
     source, _ = manifest(tmp_path)
     predict(source, tmp_path / "whole")
-    domain, seen = ImageDomain(), []
+    seen = []
 
-    def read_many(rows):
-        seen.extend(row["sample_id"] for row in rows)
-        if "s30" in seen[:50]:
-            raise KeyboardInterrupt
-        return domain.read_many(rows)
+    class Seeing(ImageDomain):
+        def read_many(self, rows):
+            seen.extend(row["sample_id"] for row in rows)
+            if "s30" in seen[:50]:
+                raise KeyboardInterrupt
+            return super().read_many(rows)
 
     with pytest.raises(KeyboardInterrupt):
-        predict(source, tmp_path / "killed", read_many=read_many)
+        predict(source, tmp_path / "killed", reader=Seeing())
     assert len(list((tmp_path / "killed").iterdir())) == 2
     seen.clear()
     seen.extend(["-"] * 100)
-    summary = predict(source, tmp_path / "killed", read_many=read_many)
+    summary = predict(source, tmp_path / "killed", reader=Seeing())
     assert seen[100] == "s24"
     assert summary.rows == 50
     for path in (tmp_path / "whole").iterdir():
@@ -153,10 +154,11 @@ def test_an_ended_pass_is_not_run_again(tmp_path, samples):
     source, _ = manifest(tmp_path, samples=samples)
     first = predict(source, tmp_path / "p")
 
-    def read_many(rows):
-        raise AssertionError
+    class Unread(ImageDomain):
+        def read_many(self, rows):
+            raise AssertionError
 
-    assert predict(source, tmp_path / "p", read_many=read_many) == first
+    assert predict(source, tmp_path / "p", reader=Unread()) == first
 
 
 def test_worker_processes_give_the_same_bytes(tmp_path):
@@ -176,7 +178,7 @@ def test_worker_processes_give_the_same_bytes(tmp_path):
         ),
         (
             {"weak_vocabulary": sl.Vocabulary(["dark", "middle", "bright"])},
-            "weak_fingerprint, weak_vocabulary",
+            "weak_vocabulary, weak_fingerprint",
         ),
         ({"rows_per_shard": 24}, "rows_per_shard"),
     ],
@@ -184,7 +186,7 @@ def test_worker_processes_give_the_same_bytes(tmp_path):
 def test_predictions_of_another_pass_are_not_mixed(tmp_path, change, what):
     source, _ = manifest(tmp_path)
     predict(source, tmp_path / "p")
-    with pytest.raises(TableError, match=f"with another {what}.*choose another folder"):
+    with pytest.raises(ConfigError, match=f"parquet was made with another {what}: .*choose another"):
         predict(source, tmp_path / "p", **change)
 
 
@@ -236,17 +238,19 @@ def test_an_ensemble_says_the_mean_of_its_members_probabilities():
 
 def test_several_processes_have_about_equal_shares_of_a_short_pass(tmp_path, monkeypatch):
     source, _ = manifest(tmp_path, samples=50)
-    monkeypatch.setattr(Share, "wait_for_all", lambda self: None)
+    monkeypatch.setattr(distributed, "wait_for_all", lambda: None)
     predict(source, tmp_path / "alone")
     made = []
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     for rank in range(3):
-        monkeypatch.setattr(Share, "of_process", classmethod(lambda cls, rank=rank: cls(rank, 3)))
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         predict(source, tmp_path / "p", rows_per_shard=None)
         made.append(len(list((tmp_path / "p").glob("*.parquet"))))
     assert made == [4, 7, 10]
     assert rows(tmp_path / "p") == rows(tmp_path / "alone")
     # Another number of processes goes on with the shards there are.
     (tmp_path / "p" / "part-00003.parquet").unlink()
-    monkeypatch.setattr(Share, "of_process", classmethod(lambda cls: cls(0, 1)))
+    monkeypatch.setattr(distributed, "world_size", lambda: 1)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
     predict(source, tmp_path / "p", rows_per_shard=None)
     assert len(list((tmp_path / "p").glob("*.parquet"))) == 10

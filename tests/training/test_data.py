@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import lightning as L
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from sublabel.media import Share
-from sublabel.training import LabelDataModule, LabeledDataset, MediaTable
-from tests.test_media import Numbers
+from sublabel import distributed
+from sublabel.media import MediaTable
+from sublabel.training import EvaluationSampler, LabelDataModule, LabeledDataset
+from tests.media.numbers import Numbers
 
 
 def media(rows, broken=()):
@@ -15,11 +17,15 @@ def media(rows, broken=()):
     return MediaTable(table, Numbers(broken))
 
 
+def first_rows(clip):
+    return clip[:1]
+
+
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
 @pytest.mark.parametrize("samples", [1, 7, 8, 15, 16, 22, 23, 64])
 def test_a_device_whose_share_is_less_than_a_batch_has_one_all_the_same(monkeypatch, samples, devices):
-    monkeypatch.setattr(Share, "of_process", classmethod(lambda cls: cls(0, devices)))
-    dataset = LabeledDataset(media(samples), np.zeros(samples, np.int64), lambda clip: clip[:1])
+    monkeypatch.setattr(distributed, "world_size", lambda: devices)
+    dataset = LabeledDataset(media(samples), np.zeros(samples, np.int64), first_rows)
     loader = LabelDataModule(dataset, batch_size=8).train_dataloader()
     share = -(-samples // devices)
     assert loader.drop_last == (share >= 8)
@@ -28,19 +34,47 @@ def test_a_device_whose_share_is_less_than_a_batch_has_one_all_the_same(monkeypa
     assert len(list(batches)) == max(1, share // 8)
 
 
-def test_processes_that_train_together_share_the_look_for_what_cannot_be_read(monkeypatch):
-    table = media(40, broken={3, 8, 21})
-    whole = table.failures()
-    assert list(whole) == ["3", "8", "21"]
-    assert list(table.failures(among=["8", "9"])) == ["8"]
-    gathered = []
-    monkeypatch.setattr(Share, "gather", lambda self, found: gathered.append(found) or list(gathered))
-    looked = []
-    for rank in range(3):
-        monkeypatch.setattr(Share, "of_process", classmethod(lambda cls, rank=rank: cls(rank, 3)))
-        monkeypatch.setattr(
-            table.domain, "check", lambda row: looked.append(int(row["sample_id"])) or table.domain.read(row)
-        )
-        shared = table.failures()
-    assert shared == whole
-    assert sorted(looked) == list(range(40))
+@pytest.mark.parametrize("devices", [1, 2, 3, 8])
+@pytest.mark.parametrize("samples", [0, 1, 7, 8, 23])
+def test_each_sample_is_evaluated_on_one_device_and_once(monkeypatch, samples, devices):
+    monkeypatch.setattr(distributed, "world_size", lambda: devices)
+    shares = []
+    for rank in range(devices):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        dataset = LabeledDataset(media(samples), np.arange(samples), first_rows)
+        for loader in (
+            LabelDataModule(test=dataset, batch_size=4).test_dataloader(),
+            LabelDataModule(val=dataset, batch_size=4).val_dataloader(),
+        ):
+            assert isinstance(loader.sampler, EvaluationSampler)
+            share = list(loader.sampler)
+            assert len(loader.sampler) == len(share)
+            assert share == sorted(share)
+        shares.append(share)
+    assert sorted(position for share in shares for position in share) == list(range(samples))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+class Recording(L.LightningModule):
+    """Writes the labels that each process tests."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def test_step(self, batch, index):
+        path = self.folder / f"{self.global_rank}-{index}.txt"
+        path.write_text(" ".join(map(str, batch[1].tolist())))
+
+
+@pytest.mark.slow
+def test_lightning_tests_each_sample_once_on_several_devices(tmp_path):
+    dataset = LabeledDataset(media(7), np.arange(7), first_rows)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp_fork", logger=False, enable_progress_bar=False
+    )
+    trainer.test(Recording(tmp_path), datamodule=LabelDataModule(test=dataset, batch_size=2), verbose=False)
+    tested = {path.name[0]: [] for path in tmp_path.iterdir()}
+    for path in sorted(tmp_path.iterdir()):
+        tested[path.name[0]] += map(int, path.read_text().split())
+    assert tested == {"0": [0, 2, 4, 6], "1": [1, 3, 5]}

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 import sublabel as sl
 from sublabel.errors import ConfigError, LabelError, TableError
+from sublabel.media import MediaTable
 from sublabel.tables import (
     PREDICTIONS_SCHEMA,
     PredictionsMetadata,
@@ -19,7 +20,6 @@ from sublabel.training import (
     HardTargets,
     HeadTargets,
     LabeledDataset,
-    MediaTable,
     SoftTargets,
     join_targets,
     read_soft_targets,

@@ -11,9 +11,7 @@ from torch import nn
 
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.training import Classifier, ModelCard, save_model
-from sublabel_video.backbones import BACKBONES, create_backbone
-from sublabel_video.inflation import inflate
-from sublabel_video.resnet3d import PaddedConv3d
+from sublabel_video.backbones import BACKBONES, PaddedConv3d, create_backbone, inflate
 
 IMAGENET_WEIGHTS = Path(__file__).parents[3] / "shared/data/weights/tf_efficientnet_lite0.safetensors"
 
@@ -174,7 +172,7 @@ def test_pretrained_inflates_timms_published_weights(resnet50, monkeypatch):
         asked.append((name, pretrained))
         return resnet50
 
-    monkeypatch.setattr("sublabel_video.backbones.create_image_backbone", published)
+    monkeypatch.setattr("sublabel_video.backbones.building.create_image_backbone", published)
     backbone = create_backbone("slow_r50", pretrained=True)
     assert asked == [("resnet50", True)]
     assert torch.equal(backbone.blocks[0].norm.running_var, resnet50.bn1.running_var)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sublabel.errors import MediaError, TableError
+from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, open_manifest
 from sublabel_video import cutting
 from sublabel_video.clips import ClipOptions, ClipSampling, sample_clips
 from sublabel_video.cutting import cut_clips
-from sublabel_video.reading import probe, read_clips
+from sublabel_video.decoding import probe, read_clips
 from tests.video.broken import REASONS, make_broken, write_video
 
 CLIP = ClipOptions(frames=8, stride=8)
@@ -309,6 +309,8 @@ def test_clips_that_were_cut_otherwise_can_be_kept_from_being_replaced(tmp_path)
     cut_clips(manifest, out, SHORT_CLIP, ClipSampling(), replace_others=False)
     before = out.read_bytes()
     assert cut_clips(manifest, out, SHORT_CLIP, ClipSampling(), replace_others=False).kept
-    with pytest.raises(TableError, match="was cut from other videos or with another `clip` or `sampling`"):
+    with pytest.raises(
+        ConfigError, match=r"was made with another sampling.clips_per_video: .*\(10 there, 3 here\)"
+    ):
         cut_clips(manifest, out, SHORT_CLIP, ClipSampling(clips_per_video=3), replace_others=False)
     assert out.read_bytes() == before

@@ -9,9 +9,8 @@ import pytest
 
 from sublabel.errors import ConfigError
 from sublabel.tables import open_manifest
-from sublabel_image.pages import co_occurrence
-from sublabel_video.collage import CollageOptions, make_collages
-from sublabel_video.synthetic import load_truth
+from sublabel_image.demo import co_occurrence
+from sublabel_video.demo import CollageOptions, load_truth, make_collages
 from tests.video.test_clips import rows_of
 
 CLASSES = {"ace": (220, 30, 30), "lob": (30, 220, 30), "slice": (30, 30, 220)}
@@ -132,7 +131,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(made, trimmed
 def test_a_finished_folder_stays_and_other_options_or_videos_are_refused(made, trimmed, tmp_path):
     stamps = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
     assert make_collages(trimmed, made, SMALL) == made / "manifest.parquet"
-    with pytest.raises(ConfigError, match="made with another seed, segments: choose another folder"):
+    with pytest.raises(ConfigError, match="was made with another segments, seed: .*choose another folder"):
         make_collages(trimmed, made, SMALL.model_copy(update={"seed": 1, "segments": 5}))
     other = tmp_path / "other"
     other.symlink_to(trimmed)
@@ -144,11 +143,11 @@ def test_a_finished_folder_stays_and_other_options_or_videos_are_refused(made, t
 def test_options_that_nothing_can_be_made_with_do_not_claim_the_folder(trimmed, tmp_path):
     fill(tmp_path / "in", lambda path: paint(path, [flat(0)]))
     shutil.rmtree(tmp_path / "in" / "c")
-    with pytest.raises(ConfigError, match="for 2 classes"):
+    with pytest.raises(ConfigError, match="got 2 classes .* expected 3 classes or more"):
         make_collages(tmp_path / "in", tmp_path / "out", CollageOptions(**ONE))
     for options, message in (
         ({"shown": 0.8}, "sum to at most 1"),
-        ({"target_train": 6}, "'ace' has 9 videos; 9 are for the target"),
+        ({"target_train": 6}, "'ace' has 9 videos; expected more than the 9 of the target"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_collages(trimmed, tmp_path / "out", SMALL.model_copy(update=options))

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import sublabel as sl
-from sublabel.domain import load_domain
 from sublabel.errors import ConfigError, MediaError
+from sublabel.media.domain import load_domain
 from sublabel.tables import iter_batches, open_manifest
 from sublabel.teacher import ModuleTeacher, predict_manifest
 from sublabel_video import (
@@ -23,8 +23,9 @@ from sublabel_video import (
     ViewOptions,
     create_backbone,
     cut_clips,
-    reading,
+    decoding,
 )
+from sublabel_video.decoding import fetching
 from tests.video.broken import REASONS, make_broken, make_videos, write_video
 
 CLIP = ClipOptions(frames=4, stride=8, fps=30)
@@ -139,7 +140,7 @@ def test_views_are_spread_over_time_and_along_the_longer_side():
 
 def test_a_clip_that_is_too_short_is_refused():
     made = domain()
-    with pytest.raises(ConfigError, match="has 3 frames; a clip of 4 cannot be cut"):
+    with pytest.raises(ConfigError, match="has 3 frames; expected at least the 4 of a clip"):
         made.evaluation_transform(preprocessing(made))(moving_ramp(frames=3))
     with pytest.raises(ConfigError, match="short_side is 8 and image_size 16"):
         domain(short_side=8)
@@ -164,7 +165,7 @@ def test_rows_of_one_video_are_read_in_one_pass(tmp_path, monkeypatch):
     made = domain()
     alone = [made.read(row) for row in rows[:-1]]
     opened = []
-    read_clips = reading.read_clips
+    read_clips = decoding.read_clips
     monkeypatch.setattr(
         "sublabel_video.domain.read_clips",
         lambda uri, *arguments, **options: opened.append(uri) or read_clips(uri, *arguments, **options),
@@ -200,7 +201,7 @@ def test_of_200_videos_20_broken_ones_are_rows_with_their_reasons(tmp_path, num_
         open_manifest(tmp_path / "m.parquet"),
         ModuleTeacher(Motion(), sl.Vocabulary(["bright", "dark"]), device="cpu"),
         tmp_path / f"p{num_workers}",
-        read_many=made.read_many,
+        reader=made,
         transform=made.evaluation_transform(preprocessing(made)),
         batch_size=16,
         num_workers=num_workers,
@@ -269,7 +270,7 @@ def test_checking_a_video_decodes_little_of_it(tmp_path, monkeypatch):
     uri = write_video(tmp_path / "v.mp4", range(300), options={"g": "30", "bf": "0"})
     converted = []
     monkeypatch.setattr(
-        reading, "_pixels", lambda frame, convert: converted.append(frame.pts) or convert(frame)
+        fetching, "_pixels", lambda frame, convert: converted.append(frame.pts) or convert(frame)
     )
     domain().check({"uri": uri, "start": 2.0, "end": 9.0})
     assert len(converted) == 1

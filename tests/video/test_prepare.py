@@ -8,12 +8,12 @@ import av
 import numpy as np
 import pytest
 
-from sublabel._files import write_atomically
 from sublabel.errors import ConfigError
+from sublabel.files import write_atomically
 from sublabel.tables import open_manifest
 from sublabel_video.clips import ClipOptions
+from sublabel_video.decoding import probe, read_clips
 from sublabel_video.prepare import prepare_videos
-from sublabel_video.reading import probe, read_clips
 from tests.video.broken import REASONS, make_broken, picture, write_video
 from tests.video.test_clips import rows_of, write_manifest
 

@@ -13,10 +13,16 @@ import pytest
 import torch
 
 from sublabel.errors import MediaError
-from sublabel_video import _index, reading
-from sublabel_video._media import open_video, shown_frames
 from sublabel_video.clips import ClipOptions
-from sublabel_video.reading import probe, read_clips, read_frames
+from sublabel_video.decoding import (
+    fetching,
+    open_video,
+    packets,
+    probe,
+    read_clips,
+    read_frames,
+    shown_frames,
+)
 from tests.video.broken import REASONS, make_broken, write_video
 
 CLIP = ClipOptions(frames=4, stride=5)
@@ -145,24 +151,24 @@ def test_a_clip_read_alone_is_the_same_as_among_others_and_in_any_order(videos, 
 def eager(monkeypatch):
     """Seek as soon as a third of a second can be skipped; count the parts that were read by themselves."""
     landed = []
-    index_from = reading.index_packets_from
+    index_from = fetching.index_packets_from
 
     def spy(*arguments):
         landed.append(index_from(*arguments))
         return landed[-1]
 
-    monkeypatch.setattr(reading, "WORTH_A_SEEK", Fraction(1, 3))
-    monkeypatch.setattr(_index, "SEEK_MARGIN", Fraction(1, 5))
-    monkeypatch.setattr(reading, "index_packets_from", spy)
+    monkeypatch.setattr(fetching, "WORTH_A_SEEK", Fraction(1, 3))
+    monkeypatch.setattr(packets, "SEEK_MARGIN", Fraction(1, 5))
+    monkeypatch.setattr(fetching, "index_packets_from", spy)
     return landed
 
 
-@pytest.mark.parametrize("kept_bytes", [_index.KEPT_BYTES, 0])
+@pytest.mark.parametrize("kept_bytes", [packets.KEPT_BYTES, 0])
 @pytest.mark.parametrize("name", [*VIDEOS, "edited.mp4"])
 def test_clips_that_are_read_by_themselves_after_a_seek_equal_those_of_a_full_decode(
     videos, name, kept_bytes, eager, monkeypatch
 ):
-    monkeypatch.setattr(_index, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(packets, "KEPT_BYTES", kept_bytes)
     spans = spans_of(videos[name], 100 if kept_bytes else 10, seed=2)
     for span, wanted in zip(spans, expected(videos[name], [start for start, _ in spans]), strict=True):
         (strip,) = read_clips(videos[name], [span], CLIP)
@@ -188,14 +194,14 @@ def test_parts_of_a_video_that_lie_apart_are_the_same_together(videos, name, eag
 
 def test_a_clip_late_in_a_file_reads_little_of_it(tmp_path, monkeypatch):
     path = write_video(tmp_path / "v.mp4", range(3000), options={"preset": "ultrafast", "g": "30"})
-    read, whole_packets = [], _index.whole_packets
+    read, whole_packets = [], packets.whole_packets
 
     def counted(container, stream):
         for packet in whole_packets(container, stream):
             read.append(packet.pts * packet.time_base)
             yield packet
 
-    monkeypatch.setattr(_index, "whole_packets", counted)
+    monkeypatch.setattr(packets, "whole_packets", counted)
     spans = [(start, start + CLIP.seconds) for start in (Fraction(50), Fraction(95))]
     for asked, seconds in ((spans[1:], 4), (spans, 7), ([(0, 1), *spans], 7), ([(0, 1)], 2)):
         read.clear()
@@ -211,7 +217,7 @@ def test_a_file_that_misleads_after_a_seek_is_read_from_the_beginning(videos, ea
     span = (Fraction(3), Fraction(3) + CLIP.seconds)
     wanted = read_clips(videos["short_groups.mp4"], [span], CLIP)[0]
     assert len(eager) == 1
-    read = _index._read_packets
+    read = packets._read_packets
 
     def misled(container, stream, origin, last):
         found = read(container, stream, origin, last)
@@ -220,7 +226,7 @@ def test_a_file_that_misleads_after_a_seek_is_read_from_the_beginning(videos, ea
             found.rows = [row for row in found.rows if row[0] > origin + last]
         return found
 
-    monkeypatch.setattr(_index, "_read_packets", misled)
+    monkeypatch.setattr(packets, "_read_packets", misled)
     assert torch.equal(read_clips(videos["short_groups.mp4"], [span], CLIP)[0], wanted)
     assert len(eager) == 1
 
@@ -231,7 +237,7 @@ def test_a_file_that_misleads_after_a_seek_is_read_from_the_beginning(videos, ea
 def test_files_too_big_to_be_kept_are_read_by_seeking(videos, name, monkeypatch):
     spans = spans_of(videos[name], 6)
     kept = read_clips(videos[name], spans, CLIP)
-    monkeypatch.setattr(_index, "KEPT_BYTES", 0)
+    monkeypatch.setattr(packets, "KEPT_BYTES", 0)
     for strip, other in zip(kept, read_clips(videos[name], spans, CLIP), strict=True):
         assert torch.equal(strip, other)
 
@@ -239,7 +245,7 @@ def test_files_too_big_to_be_kept_are_read_by_seeking(videos, name, monkeypatch)
 @pytest.mark.parametrize("name", [*VIDEOS, "edited.mp4"])
 def test_only_files_without_timestamps_are_decoded_whole(videos, name, monkeypatch):
     calls = []
-    monkeypatch.setattr(reading, "_fetch_in_order", lambda *_: calls.append(name) or ({}, None))
+    monkeypatch.setattr(fetching, "_fetch_in_order", lambda *_: calls.append(name) or ({}, None))
     with contextlib.suppress(KeyError, AttributeError):
         read_clips(videos[name], spans_of(videos[name], 3), CLIP)
     assert bool(calls) == (name == "raw.h264")
@@ -251,9 +257,9 @@ def test_decoding_in_order_gives_the_same_frames(videos, name, monkeypatch):
     indexed = read_clips(videos[name], spans, CLIP)
 
     def no_index(*_):
-        raise _index.NoIndexError
+        raise packets.NoIndexError
 
-    monkeypatch.setattr(reading, "index_packets", no_index)
+    monkeypatch.setattr(fetching, "index_packets", no_index)
     for strip, other in zip(indexed, read_clips(videos[name], spans, CLIP), strict=True):
         assert torch.equal(strip, other)
 
@@ -416,7 +422,7 @@ def test_fsspec_urls_are_read_like_files(videos):
 def test_frames_that_no_clip_needs_are_not_converted_and_few_are_decoded(videos, monkeypatch):
     converted = []
     monkeypatch.setattr(
-        reading, "_pixels", lambda frame, convert: converted.append(frame.pts) or convert(frame)
+        fetching, "_pixels", lambda frame, convert: converted.append(frame.pts) or convert(frame)
     )
     times, _ = decode_all(videos["short_groups.mp4"])
     span = (times[100], times[100] + CLIP.seconds)
@@ -460,7 +466,7 @@ def test_a_video_ends_at_the_same_time_whichever_way_it_is_measured(tmp_path, na
     steps = np.random.default_rng(5).choice([10, 33, 100, 1000], 60)
     pts = np.cumsum(steps) - steps[0]
     path = write_video(tmp_path / name, pts, time_base=ROUGH, options={"bf": "3", "g": "60"})
-    _, timeline = reading._fetch(path, lambda _: [0], None, None)
+    _, timeline = fetching.fetch_frames(path, lambda _: [0], None, None)
     with open_video(path) as (container, stream):
         in_order = [shown.end for shown in shown_frames(container, stream)][-1] * stream.time_base
     assert probe(path).duration == timeline.end * timeline.time_base == in_order

@@ -82,6 +82,9 @@ class Strategy(BaseModel):
     kind: ClassVar[str] = cast(str, _Kind())
     """The name that stored spaces, YAML and the command line know the class by; never set it in your own."""
 
+    quick_cells: ClassVar[int | None] = None
+    """Cells from which on `fit` takes more than a moment, so that a look at all strategies leaves it out."""
+
     def class_of(self, cell: Cell) -> str | None:
         """The name of the class that the samples of one cell get; None drops them.
 

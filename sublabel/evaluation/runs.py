@@ -1,0 +1,44 @@
+"""The result of one run: a model that was pre-trained, fine-tuned and tested."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+PRIMARY_METRIC = "top1"
+"""The metric that differences, the curve and the charts are about."""
+
+
+class RunMetrics(BaseModel):
+    """One fine-tuned model on the test split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: str | None
+    """The row's name of the strategy that made the pre-training classes; None without weak pre-training."""
+    seed: int
+    metrics: dict[str, float]
+    """Metric → value, `top1` and whatever else the test measured; shares are 0–1."""
+    start: Literal["scratch", "initialised"] = "scratch"
+    """What the backbone had before any training: random weights, or published or the user's ones."""
+    classes: int | None = None
+    """Pre-training classes; None without weak pre-training."""
+    samples: int | None = None
+    """Weak samples that were pre-trained on, of `pool`."""
+    pool: int | None = None
+    """Weak samples that there were."""
+    steps: int | None = None
+    """Optimiser steps of pre-training."""
+    clips_per_video: int | None = None
+    """A point of the curve: at most so many weak samples of each video; None for all, which is the table."""
+
+    @property
+    def row(self) -> str:
+        """The pre-training as a table names it."""
+        return f"none ({self.start})" if self.strategy is None else self.strategy
+
+    @property
+    def primary(self) -> float:
+        """The value of the primary metric, top-1, 0–1."""
+        return self.metrics[PRIMARY_METRIC]

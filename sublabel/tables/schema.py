@@ -1,0 +1,42 @@
+"""The columns of the three tables, and the words that stand in them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SPLITS = ("weak", "target_train", "target_val", "target_test")
+"""What `split` of a manifest may say."""
+OK = "ok"
+"""The `status` of predictions whose sample has one; any other says why it has none."""
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("uri", pa.string()),
+        ("image", pa.binary()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("source_id", pa.string()),
+        ("weak_label", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("weak_label", pa.string()),
+        ("top_ids", pa.list_(pa.int32())),
+        ("top_probs", pa.list_(pa.float32())),
+        ("status", pa.string()),
+    ]
+)
+RELABELED_SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("pretrain_label", pa.int64(), nullable=False),
+        pa.field("status", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+    ]
+)
+"""A relabeled table of one label a sample. Other answers are lists in `pretrain_label`, soft ones with their
+weights in a column `pretrain_weight` beside it."""

@@ -1,0 +1,91 @@
+"""A teacher's look at a data set that fits into memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sublabel.errors import ConfigError
+from sublabel.labels import Vocabulary
+from sublabel.labels.vocabulary import VocabularyLike
+from sublabel.teacher.base import ModuleTeacher, Teacher, TeacherPrediction, checked_prediction
+from sublabel.training import TrainedModel
+
+
+def as_teacher(
+    teacher: Teacher | TrainedModel | nn.Module,
+    vocabulary: VocabularyLike | None = None,
+    *,
+    top_k: int = 5,
+    precision: str = "32-true",
+) -> Teacher:
+    """Make a teacher of a model.
+
+    Args:
+        teacher: A teacher, which stays as it is; the model that `finetune` returned; or a module that maps
+            inputs to logits (B, T).
+        vocabulary: The T classes of a module, in the order of its logits.
+        top_k: How many classes to keep; at most T.
+        precision: As `ModuleTeacher` takes it.
+
+    Raises:
+        ConfigError: It is none of these, or a module's classes are not known.
+    """
+    if isinstance(teacher, TrainedModel):
+        return ModuleTeacher(teacher.classifier, teacher.vocabulary, top_k=top_k, precision=precision)
+    if isinstance(teacher, nn.Module):
+        if vocabulary is None:
+            raise ConfigError(
+                f"the classes of the module {type(teacher).__name__} are not known: give them as "
+                "`vocabulary=`, in the order of its logits"
+            )
+        return ModuleTeacher(teacher, Vocabulary.of(vocabulary), top_k=top_k, precision=precision)
+    if not callable(getattr(teacher, "predict", None)) or not isinstance(
+        getattr(teacher, "vocabulary", None), Vocabulary
+    ):
+        raise ConfigError(
+            f"{type(teacher).__name__} is no teacher: expected `vocabulary` (a sublabel.Vocabulary), "
+            "`fingerprint` and `predict(inputs)`, or a module with `vocabulary=`"
+        )
+    return teacher
+
+
+def predict(
+    teacher: Teacher | TrainedModel | nn.Module,
+    media: Any,
+    *,
+    vocabulary: VocabularyLike | None = None,
+    top_k: int = 5,
+    batch_size: int = 256,
+    num_workers: int = 0,
+) -> TeacherPrediction:
+    """Let a teacher look at every sample of a data set.
+
+    `predict_manifest` does so with a manifest of any size, in shards on disk, and goes on where it stopped.
+
+    Args:
+        teacher: As `as_teacher` takes it, with the model of `finetune` among others.
+        media: A map-style data set of N inputs, or of tuples that begin with one.
+        vocabulary: The classes of a module.
+        top_k: How many classes to keep of a model's; at most T.
+        batch_size: Samples a batch.
+        num_workers: Loader processes.
+
+    Returns:
+        Ids int32 (N, k) and probabilities float32 (N, k), which `sublabel.Pairs` takes as `teacher`.
+
+    Raises:
+        ConfigError: The teacher is none, its answers are no predictions, or there is no sample.
+    """
+    looking = as_teacher(teacher, vocabulary, top_k=top_k)
+    if len(media) == 0:
+        raise ConfigError("the data set to predict on has no samples: expected at least one")
+    loader = DataLoader(media, batch_size=batch_size, num_workers=num_workers)
+    answers = []
+    for batch in loader:
+        inputs = batch[0] if isinstance(batch, tuple | list) else batch
+        answers.append(checked_prediction(looking.predict(inputs), len(inputs), looking.vocabulary))
+    return TeacherPrediction(*(np.concatenate(arrays) for arrays in zip(*answers, strict=True)))

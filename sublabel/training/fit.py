@@ -1,0 +1,335 @@
+"""The stages of the method that train or test: plain objects in, an artefact out.
+
+A stage takes a backbone of yours or a model that another stage returned, any map-style data set of PyTorch,
+and options; it makes Lightning's trainer, or takes yours. `sublabel.study.Study` calls these functions and
+adds folders, resumption, seeds and statistics.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from torch import nn
+
+from sublabel.errors import ConfigError
+from sublabel.labels import Targets, Vocabulary
+from sublabel.media.domain import Domain, Preprocessing
+from sublabel.options import RunOptions, TrainOptions
+from sublabel.training.checkpoint import ModelCard, WarmStartReport, save_model, warm_start
+from sublabel.training.classifier import Classifier
+from sublabel.training.data import LabelDataModule, LabeledDataset
+from sublabel.training.heads import HeadFactory
+from sublabel.training.modules import METRICS, OPTIMIZERS, FinetuneModule, PretrainModule
+from sublabel.training.trainer import EpochLog, make_trainer, refuse_damaged
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """What a stage made of a backbone, and how."""
+
+    classifier: Classifier
+    """Backbone and head; in evaluation mode."""
+    classes: tuple[str, ...]
+    """A name for each output."""
+    options: TrainOptions
+    steps: int
+    """Optimiser steps."""
+    log: tuple[Mapping[str, float], ...] = ()
+    """An entry an epoch: `epoch`, `step`, `train/loss`, …"""
+    preprocessing: Preprocessing | None = None
+    """What the backbone wants as input, where it is known."""
+    warm_start: WarmStartReport | None = None
+    """What was loaded from the model that it started from, if it started from one."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, in the order of the outputs."""
+        return Vocabulary(self.classes)
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        domain: Domain,
+        backbone: str,
+        fingerprints: Mapping[str, str] | None = None,
+        made_by: Mapping[str, Any] | None = None,
+    ) -> ModelCard:
+        """Write `model.safetensors` and `card.json`, from which `load_model` builds the classifier again.
+
+        Args:
+            folder: Made if it does not exist.
+            domain: Builds the backbone again; the card has its name and options.
+            backbone: The backbone's name in the domain.
+            fingerprints: Of what the model was made from.
+            made_by: Further facts for the card.
+
+        Raises:
+            ConfigError: The preprocessing is not known.
+        """
+        card = ModelCard(
+            domain=domain.name,
+            domain_options=domain.options(),
+            backbone=backbone,
+            classes=self.classes,
+            preprocessing=need_preprocessing(self),
+            fingerprints=dict(fingerprints or {}),
+            made_by={
+                **(made_by or {}),
+                "steps": self.steps,
+                "warm_start": None if self.warm_start is None else str(self.warm_start),
+                "head": type(self.classifier.head).__name__,
+                "training": self.options.model_dump(mode="json"),
+            },
+        )
+        return save_model(folder, self.classifier, card)
+
+
+def need_preprocessing(model: TrainedModel) -> Preprocessing:
+    """What a model's backbone wants as input.
+
+    Raises:
+        ConfigError: Nobody said.
+    """
+    if model.preprocessing is None:
+        raise ConfigError(
+            "the model does not know what its backbone wants as input, which its card must say: give the "
+            "stage that trained it `preprocessing=`"
+        )
+    return model.preprocessing
+
+
+def pretrain(
+    backbone: nn.Module,
+    media: Any,
+    targets: Targets | np.ndarray,
+    options: TrainOptions | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    head: HeadFactory | None = None,
+    sampled_classes: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    precision: str = "auto",
+    run: RunOptions | None = None,
+    trainer: L.Trainer | None = None,
+    checkpoint: Path | None = None,
+    seed: int | None = None,
+) -> TrainedModel:
+    """Pre-train a backbone on the weak media with re-assigned labels (METHOD's third step).
+
+    Args:
+        backbone: Maps inputs to features (B, D) and has `num_features` = D; trained in place.
+        media: A map-style data set of N inputs (uint8 or normalised float tensors), or of tuples that begin
+            with one, such as a data set with labels of its own.
+        targets: Of each input, as `LabelSpace.targets` gives them, or labels int64 (N,); those without one
+            are left out.
+        options: How to train.
+        classes: A name for each output; default: numbers. `LabelSpace.names` has them.
+        head: Makes another head than the linear one, as `head_factory(space, "factorised")`.
+        sampled_classes: Train with sampled softmax over a batch's classes and so many others.
+        preprocessing: What the backbone wants, if uint8 inputs are to be normalised by it.
+        precision: Lightning's flag; `auto`: what suits this machine.
+        run: How it is run.
+        trainer: Your own; its length and precision then hold, and not those of the options.
+        checkpoint: Go on from this file where it exists, and keep the state there if `run.checkpoints`.
+        seed: Of all that is drawn, the head's weights first; None draws on.
+
+    Returns:
+        The model; `finetune` drops its head.
+
+    Raises:
+        ConfigError: There is no sample with a target, not one target for each sample, or no step was made.
+        ArtifactError: The checkpoint is damaged.
+        SublabelError: The loss is not finite.
+    """
+    options = options or TrainOptions()
+    data = LabeledDataset(media, targets)
+    heads = data.targets.heads
+    _seed(seed)
+    module = PretrainModule(
+        backbone,
+        heads,
+        head=head,
+        sampled_classes=sampled_classes if len(heads) == 1 else None,
+        **_module_options(options, preprocessing),
+    )
+    steps, log = _fit(module, data, options, precision, run, trainer, checkpoint)
+    names = _names(classes, sum(heads), "targets")
+    return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing)
+
+
+def finetune(
+    model: nn.Module | TrainedModel,
+    dataset: Any,
+    options: TrainOptions | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    val: Any = None,
+    preprocessing: Preprocessing | None = None,
+    precision: str = "auto",
+    run: RunOptions | None = None,
+    trainer: L.Trainer | None = None,
+    checkpoint: Path | None = None,
+    seed: int | None = None,
+) -> TrainedModel:
+    """Train on the clean target set: a fresh backbone (the teacher), or one that was pre-trained.
+
+    Args:
+        model: A backbone as for `pretrain`, trained in place; or the model that `pretrain` returned, whose
+            backbone is copied and whose head is dropped, as the method says.
+        dataset: A map-style data set of (input, label), labels in 0..K-1.
+        options: How to train.
+        classes: The K names; default: `dataset.classes`, as torchvision's data sets have it.
+        val: Such a data set that is evaluated after every epoch; its metrics are in the model's `log`.
+        preprocessing: As for `pretrain`; default: that of the model.
+        precision: As for `pretrain`.
+        run: As for `pretrain`.
+        trainer: As for `pretrain`.
+        checkpoint: As for `pretrain`.
+        seed: As for `pretrain`.
+
+    Returns:
+        The model, ready for `test`, and for `predict` as a teacher.
+
+    Raises:
+        ConfigError: The classes are not known, there is no sample, or no step was made.
+        ArtifactError: The checkpoint is damaged, or the weights do not fit.
+        SublabelError: The loss is not finite.
+    """
+    options = options or TrainOptions()
+    names = _class_names(classes, dataset)
+    report = None
+    if isinstance(model, TrainedModel):
+        preprocessing = preprocessing or model.preprocessing
+        backbone = copy.deepcopy(model.classifier.backbone)
+        report = warm_start(backbone, model.classifier.state_dict())
+    else:
+        backbone = model
+    _seed(seed)
+    module = FinetuneModule(backbone, len(names), **_module_options(options, preprocessing))
+    steps, log = _fit(module, dataset, options, precision, run, trainer, checkpoint, val)
+    return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing, report)
+
+
+def test(
+    model: TrainedModel | Classifier,
+    dataset: Any,
+    *,
+    metrics: Sequence[str] = METRICS,
+    views: int | None = None,
+    precision: str = "auto",
+    run: RunOptions | None = None,
+    trainer: L.Trainer | None = None,
+) -> dict[str, float]:
+    """Measure a model on the clean test set; on several devices each sample counts once.
+
+    Args:
+        model: What `finetune` returned.
+        dataset: A map-style data set of (input, label).
+        metrics: As `FinetuneModule` takes them.
+        views: Test-time views V of each input, (V, C, …), whose probabilities are averaged; None: no view
+            axis.
+        precision: As for `pretrain`.
+        run: How it is run; `eval_batch_size` inputs a batch.
+        trainer: Your own.
+
+    Returns:
+        Metric → value; accuracies are shares in 0–1.
+
+    Raises:
+        ConfigError: There is no such metric, or no sample.
+    """
+    classifier = model.classifier if isinstance(model, TrainedModel) else model
+    run = run or RunOptions()
+    if len(dataset) == 0:
+        raise ConfigError("the data set to test on has no samples: expected at least one")
+    module = FinetuneModule(classifier.backbone, classifier.num_classes, views=views, metrics=metrics)
+    module.classifier = classifier
+    data = LabelDataModule(
+        test=dataset, batch_size=max(1, run.eval_batch_size // (views or 1)), num_workers=run.num_workers
+    )
+    [scores] = (trainer or make_trainer(None, run, precision=precision)).test(
+        module, datamodule=data, verbose=False
+    )
+    return {name: scores[f"test/{name}"] for name in metrics}
+
+
+def _fit(
+    module: PretrainModule,
+    dataset: Any,
+    options: TrainOptions,
+    precision: str,
+    run: RunOptions | None,
+    trainer: L.Trainer | None,
+    checkpoint: Path | None,
+    val: Any = None,
+) -> tuple[int, tuple[Mapping[str, float], ...]]:
+    """Train a module in place; returns the steps, and what was logged."""
+    run = run or RunOptions()
+    log = EpochLog()
+    if trainer is None:
+        more = {} if val is None else {"limit_val_batches": 1.0}
+        trainer = make_trainer(
+            options, run, precision=precision, checkpoint=checkpoint, callbacks=[log], **more
+        )
+    else:
+        trainer.callbacks.append(log)  # type: ignore[attr-defined]
+    data = LabelDataModule(dataset, val=val, batch_size=options.batch_size, num_workers=run.num_workers)
+    goes_on = checkpoint if checkpoint is not None and checkpoint.exists() else None
+    if goes_on is not None:
+        refuse_damaged(goes_on)
+    trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
+    if trainer.world_size > 1:
+        # Each device has its own batch statistics: what is saved and tested are the first one's.
+        module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
+    if trainer.global_step == 0:
+        raise ConfigError(
+            f"the training made no step, with {len(dataset)} samples in batches of {options.batch_size} on "
+            f"{trainer.world_size} devices: are all limits of the trainer meant?"
+        )
+    return trainer.global_step, tuple(log.entries)
+
+
+def _module_options(options: TrainOptions, preprocessing: Preprocessing | None) -> dict[str, Any]:
+    momentum = {"momentum": options.momentum} if options.optimizer == "sgd" else {}
+    return {
+        "optimizer": OPTIMIZERS[options.optimizer](
+            options.learning_rate, weight_decay=options.weight_decay, **momentum
+        ),
+        "schedule": options.schedule,
+        "warmup": options.warmup,
+        "label_smoothing": options.label_smoothing,
+        "mean": None if preprocessing is None else preprocessing.mean,
+        "std": None if preprocessing is None else preprocessing.std,
+    }
+
+
+def _seed(seed: int | None) -> None:
+    if seed is not None:
+        L.seed_everything(seed, workers=True, verbose=False)
+
+
+def _class_names(classes: Sequence[str] | None, dataset: Any) -> tuple[str, ...]:
+    names = getattr(dataset, "classes", None) if classes is None else classes
+    if names is None:
+        raise ConfigError(
+            f"the classes of the labels are not known: {type(dataset).__name__} has no attribute `classes`, "
+            "as torchvision's data sets have it; give their names as `classes=`"
+        )
+    return Vocabulary(names).names
+
+
+def _names(classes: Sequence[str] | None, number: int, what: str) -> tuple[str, ...]:
+    if classes is None:
+        return Vocabulary.of(number).names
+    if len(classes) != number:
+        raise ConfigError(
+            f"got {len(classes)} names of classes for {what} of {number}; expected one for each"
+        )
+    return tuple(classes)

@@ -1,0 +1,116 @@
+"""Lightning's trainer as the stages use it: quiet, of a given length, with a checkpoint if one is wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from sublabel.errors import ArtifactError, ConfigError
+from sublabel.options import RunOptions, TrainOptions
+from sublabel.training.classifier import best_precision
+
+
+class EpochLog(Callback):
+    """Keeps what a training logged, an entry an epoch.
+
+    Attributes:
+        entries: Each has `epoch`, `step` (so many were made) and the logged means, such as `train/loss`.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Note the means of an epoch."""
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.entries.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **logged})
+
+
+def make_trainer(
+    options: TrainOptions | None = None,
+    run: RunOptions | None = None,
+    *,
+    precision: str = "auto",
+    checkpoint: Path | None = None,
+    callbacks: list[Callback] | None = None,
+    **arguments: Any,
+) -> L.Trainer:
+    """Make a trainer: quiet, with the arguments of `run`, then these.
+
+    Args:
+        options: Whose length and gradient clipping it has; None for a trainer that only tests.
+        run: How it is run.
+        precision: Lightning's flag; `auto`: what suits this machine.
+        checkpoint: Where the last epoch's state is kept, if `run.checkpoints`.
+        callbacks: Further ones.
+        **arguments: Of `lightning.Trainer`.
+    """
+    run = run or RunOptions()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "precision": best_precision() if precision == "auto" else precision,
+    }
+    # By default Lightning takes all GPUs, with a process for each, and so would every job.
+    devices = {"devices": 1} if run.jobs > 1 else {}
+    merged = {**quiet, **devices, **run.trainer, **arguments}
+    if options is not None:
+        merged |= {"gradient_clip_val": options.gradient_clip, "limit_val_batches": 0} | _length(options)
+    kept = [*run.trainer.get("callbacks", []), *(callbacks or [])]
+    if checkpoint is not None and run.checkpoints:
+        merged["enable_checkpointing"] = True
+        kept.append(
+            ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False)
+        )
+    return L.Trainer(**{**merged, "callbacks": kept})
+
+
+def refuse_several_devices(run: RunOptions) -> None:
+    """Refuse several jobs that would each train on several devices.
+
+    Raises:
+        ConfigError: They would.
+    """
+    devices, nodes = run.trainer.get("devices", 1), run.trainer.get("num_nodes", 1)
+    if run.jobs > 1 and ((len(devices) if isinstance(devices, list) else devices) != 1 or nodes != 1):
+        raise ConfigError(
+            f"jobs is {run.jobs} and the trainer asks for devices={devices}, num_nodes={nodes}; each of "
+            "several jobs trains on one device: choose 1 job, or 1 device"
+        )
+
+
+def start_processes(trainer: L.Trainer) -> None:
+    """With several devices: start the process of each now, so that they share all that follows."""
+    if trainer.world_size == 1:
+        return
+    if trainer.strategy.launcher is None:
+        trainer.strategy.setup_environment()
+    else:
+        trainer.strategy.launcher.launch(trainer.strategy.setup_environment)
+
+
+def refuse_damaged(checkpoint: Path) -> None:
+    """Refuse a checkpoint that cannot be read.
+
+    Raises:
+        ArtifactError: It cannot.
+    """
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        raise ArtifactError(
+            f"{checkpoint} is damaged ({type(error).__name__}): delete it, and this training begins anew"
+        ) from error
+
+
+def _length(options: TrainOptions) -> dict[str, int]:
+    if options.steps is None:
+        return {"max_epochs": options.epochs}
+    return {"max_epochs": -1, "max_steps": options.steps}
