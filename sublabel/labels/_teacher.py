@@ -13,6 +13,11 @@ from sublabel.labels._columns import Column, is_of, read_column
 from sublabel.labels._rows import floats_of, read_floats, read_frame, read_rows, unpacked
 from sublabel.labels.vocabulary import Vocabulary
 
+COMPARED = 8
+"""Up to so many classes of a sample are compared in pairs."""
+MARKED = 16
+"""More are marked in a table where that is at most so many times as wide as they are many, else sorted."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
@@ -55,7 +60,7 @@ class Ranked:
         flat = ids.ravel()
         check_range(flat, vocabulary, "teacher")
         if ids.ndim == 2:
-            _check_rows(ids)
+            _check_rows(ids, len(vocabulary))
         if self.probabilities is None:
             if self.names is None:
                 _refuse_one_hot(ids, vocabulary)
@@ -170,16 +175,18 @@ def check_falling(first: int, labels: np.ndarray, probs: np.ndarray) -> None:
     Raises:
         LabelError: A sample's do.
     """
-    sums = probs.sum(axis=1, dtype=np.float64)
+    # columns[j]: the j-th probability of each sample, contiguous, (k, N)
+    columns = np.ascontiguousarray(probs.T)
+    sums = columns.sum(axis=0, dtype=np.float64)
     if sums.max() > 1 + SUM_TOLERANCE:
         position = int(sums.argmax())
         raise LabelError(
             f"the teacher's probabilities of the sample at position {first + position} sum to "
             f"{sums[position]:.4g}; expected at most 1: are they logits, or one score for each class?"
         )
-    rising = (probs[:, 1:] > probs[:, :-1] + TOLERANCE) & (labels[:, :-1] >= 0)
+    rising = ((columns[1:] > columns[:-1] + TOLERANCE) & (labels.T[:-1] >= 0)).any(axis=0)
     if rising.any():
-        position = int(rising.any(axis=1).argmax())
+        position = int(rising.argmax())
         raise LabelError(
             f"the teacher's probabilities of the sample at position {first + position} are "
             f"{probs[position].tolist()}; expected the most probable class first, then the others in falling "
@@ -201,26 +208,52 @@ def _beside(probabilities: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     return array
 
 
-def _check_rows(ids: np.ndarray) -> None:
-    """Refuse rows (N, k) with a class twice, or with a class after a -1."""
+def _check_rows(ids: np.ndarray, classes: int) -> None:
+    """Refuse rows (N, k) with a class twice, or with a class after a -1; each is in -1..classes-1."""
     for rows in iter_rows(ids) if ids.size else ():
         chunk = ids[rows]
-        ordered = np.sort(chunk, axis=1)
-        twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+        # columns[j]: the j-th class of each sample, contiguous, so that work runs along the samples, (k, M)
+        columns = np.ascontiguousarray(chunk.T)
+        known = columns >= 0
+        twice = _repeats(columns, known) if len(columns) <= COMPARED else _repeats_of_many(chunk, classes)
         if twice.any():
-            position = int(twice.argmax())
+            position = rows.start + int(twice.argmax())
             raise LabelError(
-                f"the teacher's classes of the sample at position {rows.start + position} are "
-                f"{_few(chunk[position])}; expected each class once, the most probable first: of a one-hot "
-                "matrix give .argmax(axis=1), and scores as floats"
+                f"the teacher's classes of the sample at position {position} are {_few(ids[position])}; "
+                "expected each class once, the most probable first: of a one-hot matrix give "
+                ".argmax(axis=1), and scores as floats"
             )
-        late = ((chunk[:, 1:] >= 0) & (chunk[:, :-1] < 0)).any(axis=1)
+        late = (known[1:] & ~known[:-1]).any(axis=0)
         if late.any():
-            position = int(late.argmax())
+            position = rows.start + int(late.argmax())
             raise LabelError(
-                f"the teacher's classes of the sample at position {rows.start + position} are "
-                f"{_few(chunk[position])}; expected -1 only after the last class"
+                f"the teacher's classes of the sample at position {position} are {_few(ids[position])}; "
+                "expected -1 only after the last class"
             )
+
+
+def _repeats_of_many(ids: np.ndarray, classes: int) -> np.ndarray:
+    """Which rows of a chunk (M, k) have a class twice, bool (M,)."""
+    if classes < MARKED * ids.shape[1]:
+        # marks[m, c]: whether sample m has class c; the last column takes what is none, (M, classes + 1)
+        marks = np.zeros((len(ids), classes + 1), dtype=bool)
+        starts = np.arange(0, marks.size, classes + 1)
+        marks.reshape(-1)[(ids + starts[:, None]).ravel()] = True
+        if np.count_nonzero(marks[:, :-1]) == np.count_nonzero(ids >= 0):
+            return np.zeros(len(ids), dtype=bool)
+    ordered = np.sort(ids, axis=1)
+    return np.asarray(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1))
+
+
+def _repeats(columns: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which samples of (k, M) have a class twice, bool (M,); `known` says where a class stands."""
+    twice = np.zeros(columns.shape[1], dtype=bool)
+    for later in range(1, len(columns)):
+        same = columns[0] == columns[later]
+        for earlier in columns[1:later]:
+            same |= earlier == columns[later]
+        twice |= same & known[later]
+    return twice
 
 
 def _refuse_one_hot(ids: np.ndarray, vocabulary: Vocabulary) -> None:

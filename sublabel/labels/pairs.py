@@ -13,6 +13,7 @@ from sublabel.labels._arrays import as_array, check_range, read_only
 from sublabel.labels._columns import Column, arrow_of, as_numpy_list, is_of, read_column
 from sublabel.labels._rows import unpacked
 from sublabel.labels._teacher import Ranked, read_teacher
+from sublabel.labels.hashing import text_keys
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 
@@ -231,6 +232,8 @@ def _vocabularies(
         # The same classes in another order are the weak ones: labels go by name.
         same = mine is not None and set(ranked.columns) == set(mine)
         theirs = mine if same else Vocabulary(ranked.columns)
+    if mine is not None and theirs is not None:
+        return mine, theirs
     shared = max(_largest(weak), ranked.largest) if weak.names is None and ranked.names is None else -1
     if mine is None:
         mine = _inferred(weak.names, shared if theirs is None else _largest(weak), "weak")
@@ -327,8 +330,8 @@ def _listed_ids(values: Any) -> np.ndarray:
 
 
 def _refuse_repeated(ids: np.ndarray) -> None:
-    if ids.dtype.kind in "iu":
-        ordered = np.sort(ids)
+    if ids.dtype.kind in "iuU":
+        ordered = np.sort(text_keys(ids) if ids.dtype.kind == "U" else ids)
         if not (ordered[1:] == ordered[:-1]).any():
             return
     texts = list(map(str, ids.tolist())) if ids.dtype.kind == "O" else ids.tolist()

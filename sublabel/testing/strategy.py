@@ -279,6 +279,7 @@ def _check_targets(fitted: _Fitted) -> None:
     space, labels = fitted.space, np.asarray(fitted.labels)
     with fitted.works("targets takes what assign takes"):
         targets = space.targets(fitted.pairs)
+    fitted.require(targets.heads == space.heads, "targets have the heads of the space", targets.heads)
     found = targets.keep.tolist()
     fitted.require(
         found == fitted.labels.keep.tolist(),

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
+from tests.labels.regime import regime
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -640,6 +641,26 @@ def test_sample_ids_that_do_not_name_samples_are_refused(ids, message):
         sl.Pairs([0, 1], [0, 1], sample_ids=ids)
 
 
+@given(
+    ids=st.lists(st.text(alphabet="ab\x00é", max_size=3), min_size=2, max_size=12),
+    form=st.sampled_from(["list", "array", "objects", "swapped"]),
+)
+def test_ids_that_stand_twice_are_found_whatever_they_are(ids, form):
+    # NumPy itself does not tell trailing zeros from the end of a string.
+    array = np.array(ids)
+    given_ids = {
+        "list": ids, "array": array, "objects": np.array(ids, dtype=object),
+        "swapped": array.astype(array.dtype.newbyteorder()),
+    }[form]  # fmt: skip
+    listed = ids if form == "objects" else array.tolist()
+    columns = [0] * len(ids), [0] * len(ids)
+    if len(set(listed)) == len(listed):
+        assert sl.Pairs(*columns, sample_ids=given_ids).sample_ids.tolist() == listed
+    else:
+        with pytest.raises(sl.LabelError, match="make them unique"):
+            sl.Pairs(*columns, sample_ids=given_ids)
+
+
 # --- frozen, and what is made of them
 
 
@@ -725,3 +746,21 @@ def test_probabilities_are_as_wide_as_they_came_and_at_most_one():
     assert narrow.top_probs.dtype == np.float32
     assert narrow.top_probs.tolist() == [[1.0]]
     assert sl.Pairs([0], ([0], [1.0000001])).top_probs.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("classes", [12, 40, 1000])
+@given(seed=st.integers(0, 1 << 30), k=st.integers(1, 12), samples=st.integers(1, 20))
+def test_a_class_that_stands_twice_is_found_at_any_width(classes, seed, k, samples):
+    generator = np.random.default_rng(seed)
+    ids = np.stack([generator.permutation(classes)[:k] for _ in range(samples)])
+    ids[np.arange(k) >= generator.integers(0, k + 1, samples)[:, None]] = -1
+    options = {"weak_vocabulary": classes}
+    with regime("sparse"):
+        assert sl.Pairs([0] * samples, ids, **options).top_ids.tolist() == ids.tolist()
+        spoiled = np.flatnonzero((ids >= 0).sum(axis=1) > 1)
+        if len(spoiled):
+            row = generator.choice(spoiled)
+            first, second = generator.choice((ids[row] >= 0).sum(), 2, replace=False)
+            ids[row, second] = ids[row, first]
+            with pytest.raises(sl.LabelError, match=f"position {row} are .*; expected each class once"):
+                sl.Pairs([0] * samples, ids, **options)

@@ -21,7 +21,7 @@ REASONS = np.array(["kept", "no prediction", "kept", "kept"])
 
 def every_kind():
     return {
-        "hard": HardTargets(LABELS, REASONS),
+        "hard": HardTargets(LABELS, 3, REASONS),
         "heads": HeadTargets(HEADS, (2, 3), REASONS),
         "soft": SoftTargets(sparse.csr_array(SOFT), REASONS),
     }
@@ -37,6 +37,9 @@ def test_every_kind_knows_which_samples_are_used_and_why(kind):
     assert targets.keep.tolist() == [True, False, True, True]
     assert targets.reasons.tolist() == REASONS.tolist()
     assert HardTargets(LABELS).reasons is None
+    heads = {"hard": (3,), "heads": (2, 3), "soft": (3,)}
+    assert targets.heads == heads[kind]
+    assert targets.take(np.array([1])).heads == targets.concatenate([targets, targets]).heads == heads[kind]
 
 
 def test_classes_are_those_of_the_label_space():
@@ -161,6 +164,6 @@ def test_labels_say_why_and_their_parts_do_not():
 
 
 def test_of_parts_some_of_which_know_no_reasons_nobody_knows():
-    joined = HardTargets.concatenate([HardTargets(LABELS, REASONS), HardTargets(LABELS)])
+    joined = HardTargets.concatenate([HardTargets(LABELS, 3, REASONS), HardTargets(LABELS)])
     assert joined.reasons is None
     assert joined.torch().tolist() == 2 * HardTargets(LABELS).torch().tolist()
