@@ -71,7 +71,7 @@ def read_frame(frame: Any) -> tuple[np.ndarray, list[str] | None]:
     """A table with a column of probabilities for each class.
 
     Args:
-        frame: Of pandas, Polars or Arrow.
+        frame: A data frame of pandas or Polars, or an Arrow table.
 
     Returns:
         float64 (N, T), and the names of the columns; None where these are not all strings.

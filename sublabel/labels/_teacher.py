@@ -26,9 +26,9 @@ class Ranked:
     values: np.ndarray
     """Integers (N,) or (N, k): ids, or positions in `names`, -1 for none; or floats (N, T), all classes'."""
     names: list[str] | None = None
-    """Of the values, where those are positions."""
+    """The distinct names, where the values are positions in them."""
     probabilities: np.ndarray | None = None
-    """Floats of the shape of the values, where those are classes."""
+    """The probability of each class, floats of the shape of the values, where those are classes."""
     columns: list[str] | None = None
     """Names of the T classes, where the values are probabilities under these headings."""
 
@@ -83,7 +83,7 @@ def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
 
     Args:
         teacher: As `Pairs` takes it.
-        probabilities: Likewise.
+        probabilities: As `Pairs` takes them.
 
     Raises:
         LabelError: It is none of the forms, or the probabilities are not of the shape of the classes.
@@ -257,7 +257,7 @@ def _repeats(columns: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _refuse_one_hot(ids: np.ndarray, vocabulary: Vocabulary) -> None:
-    """Of two classes, a one-hot matrix looks like their ranking."""
+    """Refuse integers (N, 2) of two classes: a one-hot matrix and a ranking of both look the same."""
     if ids.ndim == 2 and ids.shape[1] == len(vocabulary) == 2 and len(ids):
         raise LabelError(
             "the teacher's predictions are integers (N, 2) of two classes without probabilities: either a "

@@ -47,13 +47,13 @@ class CellSpace(LabelSpace):
     }
 
     row_default: np.ndarray
-    """int64 (W,)."""
+    """int64 (W,), the class of a row's cells that are not listed, -1 where it has none."""
     column_default: np.ndarray
-    """int64 (T,)."""
+    """int64 (T,), the class of a column's cells that are not listed and whose row has none, or -1."""
     cells: np.ndarray
-    """int64 (C,), weak × T + teacher, sorted."""
+    """int64 (C,), the listed cells as weak × T + teacher, sorted."""
     cell_labels: np.ndarray
-    """int64 (C,)."""
+    """int64 (C,), the class of each listed cell, -1 where it is dropped."""
 
     @classmethod
     def refining(cls, space: CellSpace, **more: Any) -> Self:
@@ -172,7 +172,7 @@ def named_space(strategy: Mapping[str, Any], cells: Cells, names: Sequence[Any])
 
     Args:
         strategy: The one that makes it, as `Strategy.to_dict` says it.
-        cells: Of the confusion matrix.
+        cells: The C cells of the confusion matrix that hold samples.
         names: For each cell the name of its class, or None. Classes count in the order of their first cell.
 
     Raises:

@@ -95,10 +95,10 @@ def class_name(
     """The name of one class: `baking cookies`, or `baking cookies × whisking eggs`.
 
     Args:
-        classes: Of the space.
+        classes: All classes of the space.
         label: The class.
-        weak_names: Of the rows.
-        teacher_names: Of the columns.
+        weak_names: The names of the rows.
+        teacher_names: The names of the columns.
         agreed_cells: How many agreed cells of its row are classes: with several, each names its teacher's.
     """
     if label in classes.given_names:

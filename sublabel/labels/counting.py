@@ -141,10 +141,10 @@ def count_chunks(
 
     Args:
         chunks: Called once for each pass; gives the pairs in chunks.
-        weak_vocabulary: Of all chunks.
-        teacher_vocabulary: Likewise.
-        counting: As for `count`.
-        alignment: Likewise.
+        weak_vocabulary: The W weak classes of all chunks.
+        teacher_vocabulary: The T teacher classes of all chunks.
+        counting: How; default: every sample counts one, in the cell of its most probable class.
+        alignment: Which classes agree; only confident counts look at it.
 
     Raises:
         LabelError: As `count`, or a chunk is over other vocabularies.

@@ -28,12 +28,14 @@ class Pairs:
         weak: Weak labels (N,): names or integer ids, as a list, a NumPy, pandas, Polars, Arrow, torch or JAX
             array. None, NaN, NA, null and -1 abstain.
         teacher: The teacher's predictions of the same samples, in one of four forms: names or ids (N,); its
-            k most probable classes (N, k), most probable first; both them and their probabilities, as a tuple
-            of two arrays (N, k); or the probabilities of all T classes, floats (N, T).
+            k most probable classes (N, k), most probable first, also as lists of up to k; a tuple of these
+            classes and their probabilities, both (N, k), or what `torch.topk` returns; or the probabilities
+            of all T classes, floats (N, T), also as a table with a column for each class.
         weak_vocabulary: The weak classes: names, `{id: name}`, a `Vocabulary`, or a number of classes.
             Default: the sorted names; of integers, one class for each number from 0 to the largest.
-        teacher_vocabulary: The teacher's classes, likewise; default: the weak vocabulary where that is given,
-            else as for the weak one. Where both are integers and no vocabulary is given, they share one.
+        teacher_vocabulary: The teacher's classes, in the same forms. Default: the columns of a table of
+            probabilities; else the weak vocabulary where that is given, or the sorted names. Where both sides
+            are integers and no vocabulary is given, they share one.
         sample_ids: Strings or integers (N,), no two the same; a matched control needs them.
         probabilities: The teacher's, of the classes given as `teacher`, floats of the same shape in 0–1.
 
@@ -208,7 +210,7 @@ def check_same_vocabularies(
 
     Args:
         mine: The weak and the teacher's vocabulary that it was made for.
-        theirs: Of the labels.
+        theirs: The weak and the teacher's vocabulary of the labels.
         what: What was made, such as "this label space".
 
     Raises:

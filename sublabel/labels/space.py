@@ -111,14 +111,14 @@ class LabelSpace(ABC):
         """What a student is trained towards, as a loss takes it.
 
         Args:
-            pairs: As for `assign`.
+            pairs: Samples over the vocabularies of the space, with what it `needs`.
 
         Returns:
             One label a sample; a distribution over the classes, where targets are soft; a label for each of
             two heads.
 
         Raises:
-            LabelError: As for `assign`.
+            LabelError: The pairs are over other vocabularies, or lack what the space needs.
         """
         return HardTargets(self.assign(pairs), len(self))
 

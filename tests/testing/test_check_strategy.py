@@ -155,7 +155,7 @@ class Modest(CellSpace):
 class OtherTargets(CellSpace):
     def targets(self, pairs):
         labels = np.array(super().assign(pairs))
-        return sl.labels.HardTargets(np.where(labels > 0, 0, labels))
+        return sl.labels.HardTargets(np.where(labels > 0, 0, labels), len(self))
 
 
 class Unreadable(CellSpace):

@@ -345,7 +345,7 @@ def cell_space(
         confusion: Whose vocabularies the space is over.
         classes: The K classes.
         row_default: int64 (W,), the class of a row's cells that are not listed; default: -1, dropped.
-        column_default: int64 (T,), likewise for columns, where the row has none.
+        column_default: int64 (T,), the class of a column's cells that are not listed and whose row has none.
         cells: int64 (C,), weak × T + teacher, sorted: the cells with a class of their own.
         cell_labels: int64 (C,), their classes, -1 for dropped.
     """
@@ -367,7 +367,7 @@ def cells_needed(space: LabelSpace, strategy: str) -> CellSpace:
     """The space, for a strategy that refines one in which each cell has a class.
 
     Args:
-        space: Of the strategy that is refined.
+        space: What the strategy that is refined has made.
         strategy: The kind of the one that refines it, for the message.
 
     Raises:
