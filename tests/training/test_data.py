@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from sublabel import distributed
+from sublabel.errors import ConfigError, MediaError
 from sublabel.media import MediaTable
-from sublabel.training import EvaluationSampler, LabelDataModule, LabeledDataset
+from sublabel.training import EvaluationSampler, LabelDataModule, LabeledDataset, MediaInputs
 from tests.media.numbers import Numbers
 
 
@@ -21,11 +22,37 @@ def first_rows(clip):
     return clip[:1]
 
 
+def inputs(rows):
+    return MediaInputs(media(rows), first_rows)
+
+
+def test_a_sample_that_cannot_be_read_is_named():
+    dataset = LabeledDataset(MediaInputs(media(3, broken={1}), first_rows), np.array([0, 1, -1]))
+    assert len(dataset) == 2
+    dataset[0]
+    with pytest.raises(MediaError, match="sample '1' cannot be read .*: drop it from the manifest"):
+        dataset[1]
+
+
+def test_rows_that_are_exceptions_have_a_transform_of_their_own():
+    chosen = np.array([False, True, False])
+    dataset = MediaInputs(media(3), lambda _: 0, exceptions=chosen, exceptional_transform=lambda _: 1)
+    assert [dataset[row] for row in range(3)] == [0, 1, 0]
+
+
+def test_an_input_may_come_in_a_tuple():
+    dataset = LabeledDataset([(10, "a"), (20, "b"), 30], np.array([1, -1, 0]))
+    assert [dataset[index] for index in range(len(dataset))] == [(10, 1), (30, 0)]
+    assert dataset.dropped == 1
+    with pytest.raises(ConfigError, match="got 2 targets for 3 samples"):
+        LabeledDataset([1, 2, 3], np.array([0, 1]))
+
+
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
 @pytest.mark.parametrize("samples", [1, 7, 8, 15, 16, 22, 23, 64])
 def test_a_device_whose_share_is_less_than_a_batch_has_one_all_the_same(monkeypatch, samples, devices):
     monkeypatch.setattr(distributed, "world_size", lambda: devices)
-    dataset = LabeledDataset(media(samples), np.zeros(samples, np.int64), first_rows)
+    dataset = LabeledDataset(inputs(samples), np.zeros(samples, np.int64))
     loader = LabelDataModule(dataset, batch_size=8).train_dataloader()
     share = -(-samples // devices)
     assert loader.drop_last == (share >= 8)
@@ -41,7 +68,7 @@ def test_each_sample_is_evaluated_on_one_device_and_once(monkeypatch, samples, d
     shares = []
     for rank in range(devices):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        dataset = LabeledDataset(media(samples), np.arange(samples), first_rows)
+        dataset = LabeledDataset(inputs(samples), np.arange(samples))
         for loader in (
             LabelDataModule(test=dataset, batch_size=4).test_dataloader(),
             LabelDataModule(val=dataset, batch_size=4).val_dataloader(),
@@ -69,7 +96,7 @@ class Recording(L.LightningModule):
 
 @pytest.mark.slow
 def test_lightning_tests_each_sample_once_on_several_devices(tmp_path):
-    dataset = LabeledDataset(media(7), np.arange(7), first_rows)
+    dataset = LabeledDataset(inputs(7), np.arange(7))
     trainer = L.Trainer(
         accelerator="cpu", devices=2, strategy="ddp_fork", logger=False, enable_progress_bar=False
     )

@@ -39,6 +39,7 @@ def samples(generator, width, height, size):
     ids = np.argsort(-probs, axis=1, kind="stable")
     probs = np.take_along_axis(probs, ids, axis=1).astype(np.float32)
     ids[generator.random(size) < 0.1] = -1
+    probs[ids[:, 0] < 0] = 0
     return weak, ids, probs
 
 
@@ -47,10 +48,11 @@ def fitted(strategy, generator):
     weak, ids, probs = samples(generator, width, height, int(generator.integers(1, 60)))
     pairs = [(0, 0), *zip(*generator.integers(0, [[width], [height]], (2, 3)).tolist(), strict=True)]
     alignment = sl.Alignment(int(width), int(height), sorted(set(pairs)))
-    return sl.relabel(
-        weak, ids, strategy=strategy, weak_vocabulary=int(width), teacher_vocabulary=int(height),
-        alignment=alignment, probabilities=probs,
-    ).space  # fmt: skip
+    return sl.relabel(paired(weak, ids, probs, width, height), strategy, alignment).space
+
+
+def paired(weak, ids, probs, width, height):
+    return sl.Pairs(weak, (ids, probs), weak_vocabulary=int(width), teacher_vocabulary=int(height))
 
 
 @pytest.mark.parametrize("cells", DENSE_CELLS.values(), ids=DENSE_CELLS)
@@ -61,31 +63,31 @@ def test_the_lookup_is_the_space(strategy, cells, seed):
     space = fitted(strategy, generator)
     # Other samples than those of the fit, so that cells are met that were empty then.
     weak, ids, probs = samples(generator, len(space.weak_vocabulary), len(space.teacher_vocabulary), 50)
-    lookup = LabelLookup(space, dense_cells=cells)
-    expected = space.assign_heads(weak, ids[:, 0], confidence=probs[:, 0])
-    found = lookup(*map(torch.from_numpy, (weak, ids[:, 0], probs[:, 0])))
-    assert found.dtype == torch.int64
-    assert found.shape == ((50, 2) if space.two_heads else (50,))
-    assert (found.reshape(50, -1).numpy() == expected).all()
-    kept, soft = lookup.soft(*map(torch.from_numpy, (weak, ids, probs)))
-    dense = torch.zeros(50, len(space)).scatter_add_(1, soft.ids, soft.weights) if len(space) else None
-    rows = space.soft_targets(weak, ids, probs)
-    assert (kept.numpy() == (np.diff(rows.indptr) > 0)).all()
-    assert dense is None or np.allclose(dense.numpy(), rows.toarray(), atol=1e-6)
+    lookup = LabelLookup.of(space, dense_cells=cells)
+    pairs = paired(weak, ids, probs, len(space.weak_vocabulary), len(space.teacher_vocabulary))
+    expected = space.targets(pairs)
+    found = lookup(*map(torch.from_numpy, (weak, ids, probs)))
+    if space.answers_with_one_label or len(space.heads) > 1:
+        assert found.dtype == torch.int64
+        assert torch.equal(found, expected.torch(ignore_index=-1))
+    else:
+        dense = torch.zeros(50, len(space)).scatter_add_(1, found.ids, found.weights) if len(space) else None
+        assert ((found.weights.sum(1) > 0).numpy() == expected.keep).all()
+        assert dense is None or np.allclose(dense.numpy(), expected.rows.toarray(), atol=1e-6)
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.7])
 def test_thresholds_are_exact_to_the_last_bit(threshold):
     # Just below, at and just above the closest float32, which is above 0.1, and below 0.7.
     strategy = sl.ConfidentSPL(thresholds=threshold)
-    arguments = {"weak_vocabulary": 2, "strategy": strategy}
-    space = sl.relabel([0, 0, 1], [0, 1, 1], probabilities=np.array([0.9, 0.05, 0.9]), **arguments).space
+    samples = sl.Pairs([0, 0, 1], [0, 1, 1], probabilities=np.array([0.9, 0.05, 0.9]), weak_vocabulary=2)
+    space = sl.relabel(samples, strategy).space
     at = np.float32(threshold)
     probs = np.array([np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1))])
     weak = teacher = np.zeros(3, dtype=np.int64)
-    expected = space.assign(weak, teacher, confidence=probs).tolist()
+    expected = space.assign(sl.Pairs(weak, teacher, probabilities=probs, weak_vocabulary=2)).tolist()
     assert len(set(expected)) == 2
-    for lookup in (LabelLookup(space), LabelLookup(space).half(), LabelLookup(space).bfloat16()):
+    for lookup in (LabelLookup.of(space), LabelLookup.of(space).half(), LabelLookup.of(space).bfloat16()):
         found = lookup(torch.from_numpy(weak), torch.from_numpy(teacher), torch.from_numpy(probs))
         assert found.tolist() == expected
 
@@ -95,7 +97,7 @@ def test_thresholds_are_exact_to_the_last_bit(threshold):
 def test_it_compiles_without_graph_breaks(strategy, cells):
     generator = np.random.default_rng(0)
     space = fitted(strategy, generator)
-    lookup = LabelLookup(space, dense_cells=cells)
+    lookup = LabelLookup.of(space, dense_cells=cells)
     torch.compiler.reset()
     compiled = torch.compile(lookup, backend="aot_eager", fullgraph=True)
     weak, ids, probs = samples(generator, len(space.weak_vocabulary), len(space.teacher_vocabulary), 30)
@@ -105,18 +107,18 @@ def test_it_compiles_without_graph_breaks(strategy, cells):
 
 def test_a_state_dict_brings_the_space_back_and_no_other():
     one, other = (fitted(sl.RawSPL(), np.random.default_rng(seed)) for seed in (1, 2))
-    state = LabelLookup(one).state_dict()
-    lookup = LabelLookup(one, dense_cells=0)
+    state = LabelLookup.of(one).state_dict()
+    lookup = LabelLookup.of(one, dense_cells=0)
     assert str(lookup.load_state_dict(copy.deepcopy(state))) == "<All keys matched successfully>"
     with pytest.raises(ArtifactError, match=f"{one.fingerprint[:12]}….*{other.fingerprint[:12]}…"):
-        LabelLookup(other).load_state_dict(state)
-    inside = nn.ModuleDict({"labels": LabelLookup(other)})
+        LabelLookup.of(other).load_state_dict(state)
+    inside = nn.ModuleDict({"labels": LabelLookup.of(other)})
     with pytest.raises(ArtifactError, match="another|that of"):
         inside.load_state_dict({f"labels.{name}": tensor for name, tensor in state.items()})
 
 
 def test_it_has_buffers_only_and_trains_under_ddp(tmp_path):
-    lookup = LabelLookup(fitted(sl.RawSPL(), np.random.default_rng(0)))
+    lookup = LabelLookup.of(fitted(sl.RawSPL(), np.random.default_rng(0)))
     assert list(lookup.parameters()) == []
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
@@ -130,48 +132,45 @@ def test_it_has_buffers_only_and_trains_under_ddp(tmp_path):
 
 
 def test_what_it_cannot_do_is_refused():
-    space = fitted(sl.ConfidentSPL(), np.random.default_rng(0))
     one = torch.zeros(1).long()
-    with pytest.raises(LabelError, match="got no confidence"):
-        LabelLookup(space)(one, one)
-    control = sl.relabel([0], [0], strategy=sl.MatchedControl(), weak_vocabulary=1, sample_ids=["a"]).space
-    with pytest.raises(LabelError, match="a matched control draws its classes by sample id"):
-        LabelLookup(control)
+    for strategy in (sl.ConfidentSPL(), sl.TopKSPL()):
+        space = fitted(strategy, np.random.default_rng(0))
+        with pytest.raises(LabelError, match="looks at the teacher's probabilities, and got none"):
+            LabelLookup.of(space)(one, one)
+    pairs = sl.Pairs([0], [0], weak_vocabulary=1, sample_ids=["a"])
+    with pytest.raises(LabelError, match="matched_control cannot be looked up on a device"):
+        LabelLookup.of(sl.relabel(pairs, sl.MatchedControl()).space)
 
 
 @pytest.mark.parametrize("cells", DENSE_CELLS.values(), ids=DENSE_CELLS)
 @pytest.mark.parametrize(("weak", "teacher"), [(5, 0), (0, 9)])
 def test_a_label_outside_its_vocabulary_is_no_other_label(cells, weak, teacher):
-    space = sl.relabel([0, 1], [1, 2], weak_vocabulary=5, teacher_vocabulary=9).space
+    space = sl.relabel(sl.Pairs([0, 1], [1, 2], weak_vocabulary=5, teacher_vocabulary=9)).space
     with pytest.raises(IndexError):
-        LabelLookup(space, dense_cells=cells)(torch.tensor([weak]), torch.tensor([teacher]))
+        LabelLookup.of(space, dense_cells=cells)(torch.tensor([weak]), torch.tensor([teacher]))
 
 
 def test_a_probability_that_is_no_number_is_no_probability():
-    unsure = sl.ConfidentSPL(thresholds=0.5)
-    result = sl.relabel([0, 0], [0, 0], strategy=unsure, weak_vocabulary=2, probabilities=[0.9, 0.1])
-    lookup = LabelLookup(result.space)
+    pairs = sl.Pairs([0, 0], [0, 0], weak_vocabulary=2, probabilities=[0.9, 0.1])
+    lookup = LabelLookup.of(sl.relabel(pairs, sl.ConfidentSPL(thresholds=0.5)).space)
     labels = lookup(*map(torch.tensor, ([0, 0, 0], [0, 0, 0], [0.9, 0.1, float("nan")])))
     assert labels.tolist() == [0, 1, 1]
-    plain = LabelLookup(sl.relabel([0, 0], [0, 1], weak_vocabulary=2).space)
+    pairs = sl.Pairs([0, 0], ([[0, 1], [1, 0]], [[0.9, 0.1], [0.6, 0.4]]), weak_vocabulary=2)
+    soft = LabelLookup.of(sl.relabel(pairs, sl.TopKSPL()).space)
     probs = torch.tensor([[float("nan"), float("nan")], [0.5, float("nan")]])
-    kept, soft = plain.soft(torch.tensor([0, 0]), torch.tensor([[0, 1], [0, 1]]), probs)
-    assert kept.tolist() == [False, True]
-    assert soft.weights.tolist() == [[0.0, 0.0], [1.0, 0.0]]
+    found = soft(torch.tensor([0, 0]), torch.tensor([[0, 1], [0, 1]]), probs)
+    assert found.weights.tolist() == [[0.0, 0.0], [1.0, 0.0]]
 
 
 @pytest.mark.parametrize("strategy", [sl.RawSPL(), sl.TwoHead()], ids=str)
 def test_labels_that_do_not_fit_are_refused(strategy):
-    lookup = LabelLookup(sl.relabel([0, 1], [0, 1], strategy=strategy, weak_vocabulary=2).space)
+    space = sl.relabel(sl.Pairs([0, 1], [0, 1], weak_vocabulary=2), strategy).space
+    lookup = LabelLookup.of(space)
     two, four = torch.tensor([0, 1]), torch.tensor([0, 1, 0, 1])
-    for weak, teacher in ((two, four), (two, two[:, None]), (two[:1], two), (two / 2, two), (two, two / 2)):
-        with pytest.raises(LabelError, match="expected integers, one weak label"):
+    cubes = torch.zeros(2, 1, 1).long()
+    for weak, teacher in ((two, four), (two, cubes), (two[:1], two), (two / 2, two), (two, two / 2)):
+        with pytest.raises(LabelError, match="expected integer labels, one weak label"):
             lookup(weak, teacher)
     for weak, teacher in ((two + 1, two), (two, two + 1)):
         with pytest.raises(IndexError):
             lookup(weak, teacher)
-    if strategy.kind == "raw_spl":
-        with pytest.raises(LabelError, match="expected integers"):
-            lookup.soft(two, four[:, None], torch.ones(4, 1))
-        with pytest.raises(LabelError, match="top_probs"):
-            lookup.soft(two, two[:, None], torch.ones(2))

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from sublabel.errors import ConfigError, SublabelError
+from sublabel.labels import SoftLabels
 from sublabel.training import (
     Classifier,
     CrossEntropy,
@@ -15,7 +16,6 @@ from sublabel.training import (
     FinetuneModule,
     PretrainModule,
     SampledCrossEntropy,
-    SoftLabels,
     _watch,
     sgd,
 )
@@ -66,7 +66,7 @@ def test_training_learns(schedule):
 
 @pytest.mark.parametrize(("schedule", "first"), [("cosine", 0.1 / 3), ("one_cycle", 0.004)])
 def test_the_schedule_spans_the_run_in_steps(schedule, first):
-    module = PretrainModule(Tiny(), 2, schedule=schedule, warmup_fraction=0.1)
+    module = PretrainModule(Tiny(), 2, schedule=schedule, warmup=0.1)
     rates = []
 
     class Watch(L.Callback):
@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_weights():
         (lambda: Classifier(Tiny(), 0), "num_classes is 0"),
         (lambda: Classifier(Tiny(), 2, mean=(0.5,) * 3), "both mean and std"),
         (lambda: PretrainModule(Tiny(), 2, schedule="linear"), "schedule is 'linear'"),
-        (lambda: PretrainModule(Tiny(), 2, warmup_fraction=1.0), "warmup_fraction is 1.0"),
+        (lambda: PretrainModule(Tiny(), 2, warmup=1.0), "warmup is 1.0"),
         (lambda: PretrainModule(Tiny(), 2, label_smoothing=1.0), "label_smoothing is 1.0"),
         (lambda: PretrainModule(Tiny(), 9, sampled_classes=0), "sampled_classes is 0"),
         (lambda: PretrainModule(Tiny(), (9, 9), sampled_classes=5), "sampled softmax .* is for one head"),
