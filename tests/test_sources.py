@@ -155,3 +155,39 @@ def test_a_missing_text_column_is_named(tmp_path):
     with pytest.raises(sl.TableError, match="no column 'query'; it has sample_id, title"):
         apply_source(write(tmp_path), Keywords({"cat": "cat"}, column="query"), tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "out", "message"),
+    [
+        ("in.parquet", "in.parquet", "is read from it, and would be lost"),
+        ("link.parquet", "in.parquet", "is read from it, and would be lost"),
+        ("found.csv", "sub/../found.csv", "is read from it, and would be lost"),
+        ("shards", "shards/part-00000.parquet", "is read from it, and would be lost"),
+        ("shards", "shards/other.parquet", "is read as a shard of it"),
+        ("media", "media/cat/1.jpg", "all that lies in the media folder .* is read as its samples"),
+        ("media", "media/manifest.parquet", "all that lies in the media folder"),
+        ("in.parquet", "shards", "is a folder; name a file in it"),
+        ("in.parquet", "s3://bucket/out.parquet", "expected a local path"),
+    ],
+)
+def test_a_manifest_is_not_overwritten_by_what_is_made_of_it(manifest, out, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path).with_name("link.parquet").symlink_to(tmp_path / "in.parquet")
+    (tmp_path / "found.csv").write_text("sample_id,uri\na,cat/1.jpg\n", encoding="utf-8")
+    for folder in ("sub", "shards", "media/cat"):
+        (tmp_path / folder).mkdir(parents=True)
+    pq.write_table(pq.read_table(tmp_path / "in.parquet"), tmp_path / "shards/part-00000.parquet")
+    (tmp_path / "media/cat/1.jpg").write_bytes(b"1")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(sl.ConfigError, match=f"cannot write to .*{message}"):
+        apply_source(tmp_path / manifest, FromCallable(lambda record: "cat", ["cat"]), out)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_manifest_of_media_may_stand_beside_their_folder(tmp_path):
+    (tmp_path / "media/cat").mkdir(parents=True)
+    (tmp_path / "media/cat/1.jpg").write_bytes(b"1")
+    summary = apply_source(tmp_path / "media", FolderName(["cat"]), tmp_path / "m.parquet")
+    assert summary.counts == {"cat": 1}
+    assert uris(tmp_path / "m.parquet") == [str(tmp_path / "media/cat/1.jpg")]

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sublabel._outputs import output_labels
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.labels import LabelSpace
+from sublabel.labels import LabelSpace, Pairs
 from sublabel.media.domain import Domain
-from sublabel.study.folder import StudyFolder, WeakSamples
+from sublabel.study.folder import StudyFolder
 from sublabel.tables import read_relabeled
 from sublabel.training import Classifier, ModelCard, load_model, read_card
 
@@ -29,8 +28,8 @@ class StudyModel:
     card: ModelCard
     space: LabelSpace | None
     """The pre-training classes; None for the teacher and fine-tuned models, which have the target's."""
-    assigned: dict[str, int]
-    """`sample_id` → the class that the strategy gave the sample; empty without a space."""
+    assigned: dict[str, Sequence[int]]
+    """`sample_id` → the class that the strategy gave the sample, of each head; empty without a space."""
 
     @classmethod
     def load(cls, study: StudyFolder, name: str, domain: Domain | None = None) -> StudyModel:
@@ -53,10 +52,14 @@ class StudyModel:
         if "label_space" not in card.fingerprints:
             return cls(name, classifier, card, None, {})
         table = folder.parent / "relabeled.parquet"
-        sample_ids, labels, space = read_relabeled(table)
+        sample_ids, targets, space = read_relabeled(table)
         if space.fingerprint != card.fingerprints["label_space"]:
             raise ArtifactError(f"{table} has another label space than {folder} was trained on")
-        assigned = dict(zip(sample_ids.to_pylist(), labels.tolist(), strict=True))
+        # Of soft targets the heaviest class.
+        assigned = {
+            sample_ids[row].as_py(): targets.classes(row)[: len(space.heads)]
+            for row in np.flatnonzero(targets.keep).tolist()
+        }
         return cls(name, classifier, card, space, assigned)
 
     @property
@@ -81,7 +84,7 @@ class StudyModel:
         logits = self.classifier(inputs).float().split(self.heads, 1)
         return torch.cat([part.softmax(1) for part in logits], 1)
 
-    def labels_of(self, samples: WeakSamples) -> np.ndarray:
+    def labels_of(self, samples: Pairs) -> np.ndarray:
         """The classes that the model's strategy gave each sample, one for each head.
 
         Args:
@@ -90,15 +93,13 @@ class StudyModel:
         Returns:
             int64 (N, H), -1 where the sample was dropped.
         """
-        labels = np.array(
-            [self.assigned.get(sample_id, -1) for sample_id in samples.sample_ids], dtype=np.int64
-        )
-        if self.space is None:
-            return labels[:, None]
-        self.space.check_vocabularies(samples.weak_vocabulary, samples.teacher_vocabulary)
-        return output_labels(self.space, labels)
+        none = (-1,) * len(self.heads)
+        if self.space is not None:
+            self.space.check(samples)
+        labels = [self.assigned.get(str(sample_id), none) for sample_id in samples.need_sample_ids()]
+        return np.array(labels, dtype=np.int64).reshape(len(labels), len(self.heads))
 
-    def classes_of(self, samples: WeakSamples, chosen: np.ndarray) -> np.ndarray:
+    def classes_of(self, samples: Pairs, chosen: np.ndarray) -> np.ndarray:
         """The classes to explain for each chosen sample.
 
         A sample has the classes that the model's strategy gave it; without one, the class of the teacher's
@@ -114,9 +115,7 @@ class StudyModel:
         Raises:
             ConfigError: The model has no such class.
         """
-        part = samples._replace(
-            sample_ids=samples.sample_ids[chosen], weak=samples.weak[chosen], teacher=samples.teacher[chosen]
-        )
+        part = samples[chosen]
         labels = self.labels_of(part)
         for index in np.flatnonzero((labels < 0).any(axis=1)):
             pairs = ((part.teacher[index], part.teacher_vocabulary), (part.weak[index], part.weak_vocabulary))
@@ -124,7 +123,7 @@ class StudyModel:
             known = [name for name in names if name in self.classes]
             if len(self.heads) > 1 or not known:
                 raise ConfigError(
-                    f"{self.name} has no class for the sample {part.sample_ids[index]!r} "
+                    f"{self.name} has no class for the sample {part.need_sample_ids()[index]!r} "
                     f"({' × '.join(reversed(names)) or 'without labels'}): name one of its classes"
                 )
             labels[index] = self.classes.index(known[0])

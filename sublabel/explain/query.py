@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from sublabel.errors import ConfigError
 from sublabel.explain.models import StudyModel, position_of
-from sublabel.study.folder import WeakSamples
+from sublabel.labels import Pairs
 
 WEAK, TEST = "weak", "target_test"
 Item = TypeVar("Item")
@@ -83,7 +83,7 @@ class Group:
 def find_groups(
     query: ExplainQuery,
     models: Sequence[StudyModel],
-    samples: WeakSamples,
+    samples: Pairs,
     test_labels: Mapping[str, str],
 ) -> list[Group]:
     """Find the candidates of a question.
@@ -112,7 +112,7 @@ def find_groups(
 class _Finder:
     query: ExplainQuery
     models: Sequence[StudyModel]
-    samples: WeakSamples
+    samples: Pairs
     test_labels: Mapping[str, str]
 
     def label(self, name: str) -> Group:
@@ -139,7 +139,7 @@ class _Finder:
         if model.space is None:
             raise ConfigError(f"{model.name} has no label space, so no rows: give a pre-trained model")
         row = position_of(weak, self.samples.weak_vocabulary.names, "weak class")
-        if model.space.two_heads:
+        if len(model.heads) > 1:
             raise ConfigError(
                 f"{model.name} has a head for the weak label and one for the teacher's, so no classes within "
                 f"the row {weak!r}: give a cell, or the label {model.classes[row]!r}"
@@ -164,7 +164,7 @@ class _Finder:
         return groups
 
     def sample(self, sample_id: str) -> Group:
-        [position] = np.flatnonzero(self.samples.sample_ids == sample_id)[:1].tolist() or [None]
+        [position] = np.flatnonzero(self.samples.need_sample_ids() == sample_id)[:1].tolist() or [None]
         name = self.query.label
         fixed = {}
         if name is not None:
@@ -173,9 +173,10 @@ class _Finder:
         if position is not None:
             return self._weak_group(name or sample_id, np.array([position]), fixed=fixed)
         if sample_id not in self.test_labels:
+            there = [*self.samples.need_sample_ids()[:1], *list(self.test_labels)[:1]]
             raise ConfigError(
                 f"no sample of the weak split or of {TEST} is called {sample_id!r}; ids are case-sensitive, "
-                f"such as {', '.join(map(repr, [*self.samples.sample_ids[:1], *list(self.test_labels)[:1]]))}"
+                f"such as {', '.join(map(repr, there))}"
             )
         wanted = name or self.test_labels[sample_id]
         panels = tuple(Panel(number, model.named(wanted)) for number, model in enumerate(self.models))
@@ -201,7 +202,7 @@ class _Finder:
         more = tuple(Panel(0, label) for label in contrast)
         candidates = [
             Candidate(
-                str(self.samples.sample_ids[position]),
+                str(self.samples.need_sample_ids()[position]),
                 (
                     *(
                         Panel(model, label)

@@ -19,7 +19,7 @@ from sublabel.explain.models import StudyModel
 from sublabel.explain.pictures import film_strip, shown_pixels, side_by_side, write_png
 from sublabel.explain.query import TEST, Candidate, ExplainQuery, Group, find_groups
 from sublabel.media.domain import Domain
-from sublabel.study.folder import StudyFolder, WeakSamples, check_manifest, find_rows
+from sublabel.study.folder import StudyFolder, check_manifest, find_rows, read_pairs
 from sublabel.tables import Manifest
 
 BATCH = 16
@@ -68,7 +68,7 @@ def explain_study(
     check_manifest(rows, predictions)
     wants_test_labels = query.sample_id is not None or models[0].space is None
     test_labels = _labels(rows.filter(split=TEST)) if wants_test_labels else {}
-    groups = find_groups(query, models, WeakSamples.read(predictions), test_labels)
+    groups = find_groups(query, models, read_pairs(predictions), test_labels)
     count = _Count(sum(len(group.candidates) for group in groups), progress)
     wanted = (candidate.sample_id for group in groups for candidate in group.candidates)
     session = _Session(folder, domain, models, find_rows(rows, wanted), out, query)

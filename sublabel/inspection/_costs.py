@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sublabel.errors import LabelError, SublabelError
 from sublabel.inspection.findings import StrategyCost
 from sublabel.labels import (
-    STRATEGIES,
     Alignment,
     ConfusionMatrix,
     Counting,
     HardCounts,
     LabelSpace,
-    MergedSPL,
     RawSPL,
+    Strategy,
+    strategies,
 )
 
-MERGED_CELLS = 100_000
-"""Cells are not compared with each other where there are more."""
 Recount: TypeAlias = Callable[[Counting], ConfusionMatrix]
 """Counts the samples of a confusion matrix another way."""
 
@@ -38,7 +36,7 @@ def strategy_costs(
         count: Counts the same samples another way; None where that cannot be done.
     """
     counted = partial(_counted, {HardCounts(): confusion}, count)
-    for model in STRATEGIES.values():
+    for model in strategies().values():
         yield _cost(confusion, counted, aligned, model(), feature_width)
         if model is RawSPL and rare > 1:
             yield _cost(confusion, counted, aligned, RawSPL(min_count=rare), feature_width)
@@ -59,11 +57,11 @@ def _counted(
 
 
 def _cost(
-    confusion: ConfusionMatrix, counted: Recount, aligned: Alignment, strategy: Any, feature_width: int
+    confusion: ConfusionMatrix, counted: Recount, aligned: Alignment, strategy: Strategy, feature_width: int
 ) -> StrategyCost:
-    options = strategy.model_dump(mode="json")
-    if isinstance(strategy, MergedSPL) and confusion.counts.nnz > MERGED_CELLS:
-        problem = f"not tried on more than {MERGED_CELLS:,} cells"
+    options = strategy.to_dict()
+    if strategy.quick_cells is not None and confusion.counts.nnz > strategy.quick_cells:
+        problem = f"not tried on more than {strategy.quick_cells:,} cells"
         return StrategyCost(options, None, None, None, None, problem)
     try:
         matrix = counted(strategy.counting)
@@ -74,14 +72,15 @@ def _cost(
     except LabelError as error:
         problem = str(error).split(":", maxsplit=1)[0]
         return StrategyCost(options, None, None, None, None, problem)
-    used = _used(space, confusion) if space.top_k else int(space.sizes.sum())
-    outputs = sum(space.heads)
-    return StrategyCost(
-        options, space.num_classes, used, confusion.total - used, outputs * (feature_width + 1)
-    )
+    used = _used(space, confusion)
+    head = space.num_classes * (feature_width + 1)
+    return StrategyCost(options, space.num_classes, used, confusion.total - used, head)
 
 
 def _used(space: LabelSpace, confusion: ConfusionMatrix) -> int:
-    """Samples with a class, each in the cell of its prediction; sizes of soft classes are only expected."""
+    """Samples that a student trains on; of soft classes, whose sizes are expected, those of kept cells."""
+    if space.answers_with_one_label or len(space.heads) > 1:
+        return int(space.sizes.sum()) // len(space.heads)
     cells = confusion.counts.tocoo()
-    return int(cells.data[space.assign(cells.row, cells.col) >= 0].sum())
+    classes = space.cell_classes(cells.row, cells.col)
+    return confusion.total if classes is None else int(cells.data[classes >= 0].sum())

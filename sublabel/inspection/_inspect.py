@@ -48,7 +48,7 @@ def inspect_confusion(
         rare: Cells with fewer samples are rare, 1 or more.
         feature_width: Features that the pre-training head sees, 1 or more.
         largest: How many of the largest cells to name.
-        count: Counts the same samples as a strategy needs it, such as `partial(count_pairs, predictions)`;
+        count: Counts the same samples as a strategy needs it, such as `partial(count_table, predictions)`;
             without it the costs of strategies that look at probabilities are not known.
 
     Raises:
@@ -56,7 +56,8 @@ def inspect_confusion(
         ConfigError: A number is out of range.
 
     Example:
-        >>> confusion = ConfusionMatrix.from_labels([0, 0, 0, 1], [0, 0, 1, 1], weak_vocabulary=["a", "b"])
+        >>> from sublabel import Pairs, count
+        >>> confusion = count(Pairs([0, 0, 0, 1], [0, 0, 1, 1], weak_vocabulary=["a", "b"]))
         >>> found = inspect_confusion(confusion)
         >>> found.agreement, found.occupancy, [(entry.name, entry.agreement) for entry in found.classes]
         (0.75, 0.75, [('a', 0.6666666666666666), ('b', 1.0)])

@@ -48,7 +48,7 @@ class View:
             row=entries.row,
             column=entries.col,
             count=entries.data,
-            agrees=aligned.agrees(entries.row, entries.col),
+            agrees=aligned.aligned(entries.row.astype(np.int64), entries.col),
             is_rare=entries.data < rare,
             samples=np.asarray(confusion.counts.sum(axis=1)).ravel(),
             predicted=np.asarray(confusion.counts.sum(axis=0)).ravel(),

@@ -28,7 +28,7 @@ from sublabel.report.facts import study_facts
 from sublabel.report.outcome import Outcome
 from sublabel.study.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, holds_study, slug
 from sublabel.study.strategies import paper_strategies
-from sublabel.tables import Manifest, count_pairs, read_metadata
+from sublabel.tables import Manifest, count_table, read_metadata
 from sublabel.tables.io import iter_batches
 
 SHOWN_CLASSES = 8
@@ -81,7 +81,7 @@ def _collect_predictions(path: Path, strategy: str | None) -> ReportData:
     if not path.exists():
         raise ConfigError(f"there is nothing at {path}: give the folder of a study, or predictions")
     try:
-        confusion = count_pairs(path)
+        confusion = count_table(path)
     except TableError as error:
         raise ConfigError(
             f"{path} holds neither a study ({STUDY_FILE}) nor predictions ({error}): give the folder that a "
@@ -115,7 +115,8 @@ def from_confusion(
         ConfigError: No strategy could be fitted, or there is none of that name.
 
     Example:
-        >>> confusion = ConfusionMatrix.from_labels([0, 0, 1], [0, 1, 1], weak_vocabulary=["bake", "whisk"])
+        >>> from sublabel import Pairs, count
+        >>> confusion = count(Pairs([0, 0, 1], [0, 1, 1], weak_vocabulary=["bake", "whisk"]))
         >>> from_confusion(confusion).chosen_space.space.names
         ('bake', 'bake × whisk', 'whisk')
     """
@@ -162,7 +163,7 @@ def _default_strategy(spaces: Sequence[StrategySpace]) -> str:
         raise ConfigError("the run has no label space to report on: run at least one strategy of the study")
     with_cells = [entry for entry in spaces if entry.has_cells] or spaces
     raw = (entry for entry in with_cells if entry.space.strategy.get("kind") == RawSPL().kind)
-    return next(raw, max(with_cells, key=lambda entry: entry.num_classes)).name
+    return next(raw, max(with_cells, key=lambda entry: len(entry.space))).name
 
 
 def _collect_study(
@@ -175,7 +176,7 @@ def _collect_study(
             f"{folder} has no predictions of seed {seed} ({predictions}): it has "
             f"{', '.join(sorted(entry.name for entry in folder.glob('seed*'))) or 'none yet'}"
         )
-    confusion = count_pairs(predictions)
+    confusion = count_table(predictions)
     alignment = Alignment.of(options.alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
     spaces, notes = _stored_spaces(predictions, options.strategies, alignment)
     comparison = study.comparison()

@@ -9,40 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sublabel._outputs import output_names
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison
 from sublabel.explain.listing import Explanation
-from sublabel.labels import Alignment, ConfusionMatrix, LabelSpace
-from sublabel.labels.classes import Kind
+from sublabel.labels import Alignment, Cells, ConfusionMatrix, LabelSpace
 from sublabel.report.matrix import Order, OrderName, orders
 from sublabel.report.outcome import Outcome
-
-
-@dataclass(frozen=True, eq=False)
-class CountedCells:
-    """The occupied cells of a confusion matrix, N of them, as columns."""
-
-    weak: np.ndarray
-    """int64 (N,), the cell's row."""
-    teacher: np.ndarray
-    """int64 (N,), the cell's column."""
-    count: np.ndarray
-    """int64 (N,), samples, at least 1."""
-    agreed: np.ndarray
-    """bool (N,), whether the two classes agree."""
-
-    @classmethod
-    def of(cls, confusion: ConfusionMatrix, alignment: Alignment) -> CountedCells:
-        """The occupied cells row by row, in the order of the vocabularies.
-
-        Args:
-            confusion: The counts.
-            alignment: Which classes agree.
-        """
-        entries = confusion.counts.tocoo()
-        weak, teacher = entries.row.astype(np.int64), entries.col.astype(np.int64)
-        return cls(weak, teacher, entries.data, alignment.agrees(weak, teacher))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,36 +25,26 @@ class StrategySpace:
     space: LabelSpace
     outcome: Outcome
 
-    @property
+    @cached_property
     def has_cells(self) -> bool:
-        """Whether a cell has one class: not where it is drawn by chance, or one of each head."""
-        return not (self.space.needs_sample_ids or self.space.two_heads)
+        """Whether a cell has one class, whatever sample lies in it."""
+        none = np.empty(0, dtype=np.int64)
+        return self.space.cell_classes(none, none) is not None
 
-    @property
-    def num_classes(self) -> int:
-        """K, the width of the student's head, or of both heads."""
-        return sum(self.space.heads)
+    def cell_classes(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+        """The class of each cell, -1 where it is dropped.
 
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Names of the K classes; of two heads `weak: NAME` and `teacher: NAME`."""
-        return output_names(self.space)
+        Args:
+            weak: int64 (C,).
+            teacher: int64 (C,).
 
-    @cached_property
-    def kinds(self) -> tuple[Kind, ...]:
-        """Kinds of the K classes."""
-        if not self.space.two_heads:
-            return self.space.kinds
-        sides: tuple[Kind, Kind] = ("weak", "teacher")
-        return tuple(side for side, width in zip(sides, self.space.heads, strict=True) for _ in range(width))
-
-    @cached_property
-    def weak(self) -> np.ndarray:
-        """int64 (K,), the weak class in whose row a class lies, -1 where it is not of one row."""
-        if not self.space.two_heads:
-            return self.space.classes.weak
-        rows, columns = self.space.heads
-        return np.concatenate([np.arange(rows), np.full(columns, -1)])
+        Raises:
+            ConfigError: Its cells have no classes of their own.
+        """
+        classes = self.space.cell_classes(weak, teacher)
+        if classes is None:
+            raise ConfigError(f"the cells of {self.name!r} have no classes of their own, and cannot be drawn")
+        return classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +70,8 @@ class ClassColumns:
         if confusion.confidence is not None:
             # Such a count holds the sure samples only.
             rows = rows + confusion.confidence.unsure
-        return cls(strategy.outcome.size, np.append(rows, rows.sum())[strategy.weak], strategy.weak)
+        weak = strategy.space.classes.weak
+        return cls(strategy.outcome.size, np.append(rows, rows.sum())[weak], weak)
 
     @property
     def share(self) -> np.ndarray:
@@ -170,9 +133,9 @@ class ReportData:
     """What could not be shown, and why."""
 
     @cached_property
-    def cells(self) -> CountedCells:
+    def cells(self) -> Cells:
         """The occupied cells of the confusion matrix."""
-        return CountedCells.of(self.confusion, self.alignment)
+        return self.confusion.cells(self.alignment)
 
     @cached_property
     def orders(self) -> dict[OrderName, Order]:

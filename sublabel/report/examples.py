@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from sublabel._outputs import output_labels
 from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.evaluation import wilson_interval
 from sublabel.explain.listing import read_listing
@@ -74,7 +73,7 @@ def most_confused(data: ReportData, most: int) -> list[int]:
     finer = np.array(
         [
             label
-            for label, kind in enumerate(data.chosen_space.kinds)
+            for label, kind in enumerate(data.chosen_space.space.kinds)
             if kind == "disagreed" and columns.weak[label] >= 0 and columns.size[label]
         ],
         dtype=np.int64,
@@ -124,27 +123,25 @@ def _picture(entry: SureSample, drawn: bytes | MediaError) -> Picture:
 def _confidence_and_choice(
     data: ReportData, predictions: Path, shown: ExampleChoice
 ) -> tuple[np.ndarray, dict[int, list[SureSample]]]:
-    space, classes = data.chosen_space.space, data.chosen_space.num_classes
-    total, count = np.zeros(classes), np.zeros(classes, dtype=np.int64)
+    space = data.chosen_space.space
+    total, count = np.zeros(len(space)), np.zeros(len(space), dtype=np.int64)
     best: defaultdict[int, list[SureSample]] = defaultdict(list)
     # The two streams are of the same rows in the same order, but not cut at the same places.
     batches = iter_batches(predictions, ["top_probs"])
     probabilities = np.concatenate([np.empty(0), *(_first(batch.column(0)) for batch in batches)])
-    for pairs in iter_pairs(predictions):
-        probability, probabilities = np.split(probabilities, [len(pairs.weak)])
-        ids = pairs.sample_ids.to_numpy(zero_copy_only=False) if space.needs_sample_ids else None
-        confidence = np.nan_to_num(probability) if space.needs_confidence else None
-        assigned = space.assign(pairs.weak, pairs.teacher, ids, confidence)
-        for labels in output_labels(space, assigned).T:
+    for pairs in iter_pairs(predictions, needs=space.needs):
+        probability, probabilities = np.split(probabilities, [len(pairs)])
+        sample_ids = pairs.need_sample_ids()
+        for labels in np.asarray(space.assign(pairs)).reshape(len(pairs), -1).T:
             known = (labels >= 0) & ~np.isnan(probability)
             np.add.at(total, labels[known], probability[known])
             np.add.at(count, labels[known], 1)
             for position in np.flatnonzero(np.isin(labels, list(shown.labels))).tolist():
                 doubt = float(-np.nan_to_num(probability[position], nan=-np.inf))
-                best[int(labels[position])].append(SureSample(doubt, pairs.sample_ids[position].as_py()))
+                best[int(labels[position])].append(SureSample(doubt, str(sample_ids[position])))
         for label, candidates in best.items():
             best[label] = sorted(candidates)[: shown.pictures]
-    mean = np.divide(total, count, out=np.full(classes, np.nan), where=count > 0)
+    mean = np.divide(total, count, out=np.full(len(space), np.nan), where=count > 0)
     return mean, best
 
 

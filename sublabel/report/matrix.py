@@ -41,7 +41,7 @@ def orders(confusion: ConfusionMatrix, alignment: Alignment) -> dict[OrderName, 
         alignment: Which classes agree.
     """
     entries = confusion.counts.tocoo()
-    agrees = alignment.agrees(entries.row, entries.col)
+    agrees = alignment.aligned(entries.row.astype(np.int64), entries.col)
     rows = confusion.shape[0]
     found: dict[OrderName, Order] = {}
     if 2 < rows <= CLUSTERED:
@@ -107,7 +107,8 @@ def blocks(confusion: ConfusionMatrix, order: Order, most: int = EXACT) -> np.nd
         most: Blocks a side; a side of no more classes has one block for each.
 
     Example:
-        >>> confusion = ConfusionMatrix.from_labels([0, 1, 1, 3], [0, 1, 1, 2], weak_vocabulary=4)
+        >>> from sublabel import Pairs, count
+        >>> confusion = count(Pairs([0, 1, 1, 3], [0, 1, 1, 2], weak_vocabulary=4))
         >>> blocks(confusion, Order(np.arange(4), np.arange(4)), most=2)
         array([[3, 0],
                [0, 1]])

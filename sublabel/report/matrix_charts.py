@@ -140,8 +140,8 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
     )
     rects = base.mark_rect(stroke="#6b7682", strokeWidth=0.4).encode(color=alt.Color("colour:N", scale=None))
     crosses = base.transform_filter("datum.dropped").mark_text(text="×", fontSize=11, color=theme.GREY)
-    title = "confusion matrix" if strategy is None else f"{strategy.name}: {strategy.num_classes:,} classes"
-    if strategy is not None and strategy.space.needs_confidence:
+    title = "confusion matrix" if strategy is None else f"{strategy.name}: {len(strategy.space):,} classes"
+    if strategy is not None and strategy.space.needs:
         title += " (sure samples)"
     return theme.styled(
         alt.layer(rects, crosses).properties(
@@ -177,7 +177,7 @@ def class_sizes_chart(data: ReportData) -> Any:
     Args:
         data: What is reported.
     """
-    shown = [entry for entry in data.spaces if not entry.space.needs_sample_ids]
+    shown = [entry for entry in data.spaces if "sample_ids" not in entry.space.needs]
     names = [entry.name for entry in shown]
     values: list[dict[str, Any]] = []
     for entry in shown:
@@ -216,7 +216,7 @@ def class_sizes_chart(data: ReportData) -> Any:
             tooltip=["strategy:N", "rank:Q", alt.Tooltip("samples:Q", format=",")],
         )
     )
-    described = "; ".join(f"{entry.name} {entry.num_classes:,} classes" for entry in shown)
+    described = "; ".join(f"{entry.name} {len(entry.space):,} classes" for entry in shown)
     layers = [lines, *_min_count_line(data)]
     return theme.styled(
         alt.layer(*layers).properties(

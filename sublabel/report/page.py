@@ -118,9 +118,16 @@ def render(data: ReportData) -> str:
         explained=[(title, list(members)) for title, members in groupby(data.explained, key=_group)],
         panel_caption=space_panel(data, None).caption,
         undrawn=[entry for entry in data.spaces if not entry.has_cells],
-        has_thresholds=any(entry.space.needs_confidence for entry in data.spaces),
-        two_heads=[entry.name for entry in data.spaces if entry.space.two_heads],
-        soft=[entry.name for entry in data.spaces if entry.space.top_k is not None],
+        has_thresholds=any(
+            "probabilities" in entry.space.needs and entry.space.answers_with_one_label
+            for entry in data.spaces
+        ),
+        several_heads=[entry.name for entry in data.spaces if len(entry.space.heads) > 1],
+        soft=[
+            entry.name
+            for entry in data.spaces
+            if "probabilities" in entry.space.needs and not entry.space.answers_with_one_label
+        ],
         min_count=matrix_charts.min_count(data.chosen_space),
         unread={status: count for status, count in data.statuses.items() if status != "ok"},
         listed={"cells": LISTED_CELLS, "classes": LISTED_CLASSES},
@@ -201,8 +208,8 @@ def _classes(data: ReportData) -> dict[str, Any]:
     """The classes of the chosen strategy, the largest first."""
     columns, chosen = data.classes, data.chosen_space
     largest = np.argsort(-columns.size, kind="stable")[:LISTED_CLASSES]
-    names, kinds = chosen.names, chosen.kinds
-    confidence = [None] * chosen.num_classes if data.confidence is None else data.confidence.tolist()
+    names, kinds = chosen.space.names, chosen.space.kinds
+    confidence = [None] * len(chosen.space) if data.confidence is None else data.confidence.tolist()
     return {
         "name": [names[label] for label in largest.tolist()],
         "kind": [kinds[label] for label in largest.tolist()],

@@ -41,14 +41,13 @@ def space_panel(data: ReportData, strategy: StrategySpace | None) -> SpacePanel:
     rows, columns = busiest(data.confusion, data.alignment, order, SHOWN)
     weak, teacher = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
     counts = np.asarray(data.confusion.counts[weak, teacher]).ravel()
-    agreed = data.alignment.agrees(weak, teacher)
+    agreed = data.alignment.aligned(weak, teacher)
     if strategy is None:
         names = [""] * len(weak)
         colours = _count_colours(counts)
         dropped = np.zeros(len(weak), dtype=bool)
     else:
-        sure = np.ones(len(weak)) if strategy.space.needs_confidence else None
-        labels = strategy.space.assign(weak, teacher, confidence=sure)
+        labels = strategy.cell_classes(weak, teacher)
         names = ["none" if label < 0 else strategy.space.describe(label).name for label in labels.tolist()]
         colours = _class_colours(data, strategy, labels, weak, teacher, agreed)
         # Among sure samples a cell can be empty that has others: nothing of it is dropped.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.evaluation import Comparison
-from sublabel.labels import Vocabulary
+from sublabel.labels import Pairs
 from sublabel.media.domain import Domain, load_domain
 from sublabel.study.strategies import default_strategies
 from sublabel.tables import Manifest, iter_pairs, open_manifest, read_predictions_metadata
@@ -125,35 +125,24 @@ class StudyRecord(BaseModel):
     """Relative to the folder where it lies within."""
 
 
-class WeakSamples(NamedTuple):
-    """The label pairs that a teacher's pass left, N samples."""
+def read_pairs(predictions: Path) -> Pairs:
+    """All label pairs of predictions, in memory, with their sample ids.
 
-    sample_ids: np.ndarray
-    """str (N,)."""
-    weak: np.ndarray
-    """int64 (N,), -1 where there is none."""
-    teacher: np.ndarray
-    """int64 (N,), -1 where there is none."""
-    weak_vocabulary: Vocabulary
-    teacher_vocabulary: Vocabulary
-
-    @classmethod
-    def read(cls, predictions: Path) -> WeakSamples:
-        """Read predictions, all label pairs in memory.
-
-        Args:
-            predictions: A file, or a folder of shards.
-        """
-        metadata = read_predictions_metadata(predictions)
-        pairs = list(iter_pairs(predictions))
-        ids = [np.array(chunk.sample_ids.to_pylist(), dtype=object) for chunk in pairs]
-        return cls(
-            np.concatenate([np.empty(0, dtype=object), *ids]),
-            np.concatenate([np.empty(0, dtype=np.int64), *(chunk.weak for chunk in pairs)]),
-            np.concatenate([np.empty(0, dtype=np.int64), *(chunk.teacher for chunk in pairs)]),
-            metadata.weak_vocabulary,
-            metadata.teacher_vocabulary,
-        )
+    Args:
+        predictions: A file, or a folder of shards.
+    """
+    metadata = read_predictions_metadata(predictions)
+    chunks = list(iter_pairs(predictions))
+    empty = np.empty(0, dtype=np.int64)
+    return Pairs.trusted(
+        np.concatenate([empty, *(chunk.weak for chunk in chunks)]),
+        np.concatenate([empty, *(chunk.teacher for chunk in chunks)]),
+        metadata.weak_vocabulary,
+        metadata.teacher_vocabulary,
+        sample_ids=np.concatenate(
+            [np.empty(0, dtype=object), *(chunk.need_sample_ids() for chunk in chunks)]
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -265,7 +254,7 @@ def check_manifest(manifest: Manifest, predictions: Path) -> None:
     """
     names = read_predictions_metadata(predictions).weak_vocabulary
     for pairs in islice(iter_pairs(predictions), 1):
-        sample_ids = pairs.sample_ids.to_pylist()
+        sample_ids = pairs.need_sample_ids().tolist()
         rows = find_rows(manifest, sample_ids, ["sample_id", "weak_label"])
         for sample_id, label in zip(sample_ids, pairs.weak.tolist(), strict=True):
             listed = rows[sample_id]["weak_label"]

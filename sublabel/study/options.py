@@ -108,6 +108,6 @@ class StudyOptions(BaseModel):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """The defaults of all options that have one, for records that are older than an option."""
+        """The defaults of the options in `fixed`, for records that are older than an option."""
         # What must be given has no default, and is in every record.
-        return cls(backbone="").model_dump(mode="json", exclude={"backbone"})
+        return {name: value for name, value in cls(backbone="").fixed().items() if name != "backbone"}

@@ -22,7 +22,8 @@ import sublabel.training  # noqa: F401  # isort: skip
 import itertools
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from sublabel.errors import ConfigError, TableError
+from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.files import remove_all_abandoned, write_atomically
 from sublabel.jobs import job_map
@@ -263,16 +264,17 @@ class Study:
         if touching:
             kept = np.flatnonzero(targets.keep)
             unflipped[kept] = [not touching.isdisjoint(targets.classes(sample)) for sample in kept.tolist()]
-        model = pretrain(
-            backbone,
-            self._training_inputs("weak", preprocessing, options.pretrain, unflipped),
-            targets,
-            options.pretrain,
-            classes=space.names,
-            head=head_factory(space, options.head, options.head_rank),
-            sampled_classes=options.sampled_classes,
-            **self._stage(folder, preprocessing),
-        )
+        with _saying_how_to_go_on():
+            model = pretrain(
+                backbone,
+                self._training_inputs("weak", preprocessing, options.pretrain, unflipped),
+                targets,
+                options.pretrain,
+                classes=space.names,
+                head=head_factory(space, options.head, options.head_rank),
+                sampled_classes=options.sampled_classes,
+                **self._stage(folder, preprocessing),
+            )
         self._save(folder, model, row, {"label_space": space.fingerprint})
         return folder
 
@@ -296,13 +298,16 @@ class Study:
         unflipped = np.isin(
             labels, [label for label, name in enumerate(names) if name in self.options.no_flip]
         )
-        model = finetune(
-            backbone,
-            LabeledDataset(self._training_inputs("target_train", preprocessing, options, unflipped), labels),
-            options,
-            classes=names,
-            **self._stage(folder, preprocessing),
-        )
+        with _saying_how_to_go_on():
+            model = finetune(
+                backbone,
+                LabeledDataset(
+                    self._training_inputs("target_train", preprocessing, options, unflipped), labels
+                ),
+                options,
+                classes=names,
+                **self._stage(folder, preprocessing),
+            )
         self._save(folder, model, row, {}, warm_start=report)
         return folder
 
@@ -514,6 +519,18 @@ def train_row(study: Study, row: Row) -> RunMetrics:
         pretrained = study.pretrain(row, labels)
     finetuned = study.finetune(row, pretrained)
     return study.test(row, finetuned)
+
+
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    """Let a sample that only training found to be unreadable say what the study can do about it."""
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(
+            f"{error}. Run the study again with --leave_out_unreadable true: it decodes all target samples "
+            "once and goes on without those that fail"
+        ) from error
 
 
 def _strategy_of(row: Row) -> str:

@@ -24,8 +24,8 @@ class PairDecoder(NamedTuple):
     """Makes pairs of batches of predictions.
 
     Args:
-        weak_vocabulary: Of the weak labels.
-        teacher_vocabulary: Of the teacher's classes.
+        weak_vocabulary: The names that a weak label may be.
+        teacher_vocabulary: The classes that the teacher's ids count.
         needs: What is decoded beside the labels: "probabilities", or nothing.
         is_checked: Whether the same rows were decoded before, and need not be checked again.
     """
@@ -49,7 +49,7 @@ class PairDecoder(NamedTuple):
             path: The file, for messages.
             batch: N rows with `columns`.
             first: The row of the whole table that the batch begins with, for messages.
-            sample_id: Of a row of the batch, for messages.
+            sample_id: Gives the id of a row of the batch, for messages.
 
         Returns:
             With `top_ids` and `top_probs` (N, k) where probabilities are needed; k is the longest row's.
@@ -108,7 +108,7 @@ def first_elements(lists: pa.ListArray, absent: float) -> np.ndarray:
     """The first element of each list (N,) in the type of the elements.
 
     Args:
-        lists: Of numbers.
+        lists: Lists of numbers (N,).
         absent: What stands where a list is null or empty, or its first element null.
     """
     offsets, elements = lists.offsets.to_numpy(), lists.values

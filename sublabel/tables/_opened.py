@@ -38,7 +38,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class OpenPredictions:
-    """A predictions table, and how it is to be read."""
+    """A predictions table whose footers were read, and how its rows are to be read."""
 
     path: Location
     parts: list[Part]
@@ -64,7 +64,7 @@ class OpenPredictions:
         """Refuse a table without what is looked at.
 
         Args:
-            needs: Of a counting or a label space.
+            needs: What a counting or a label space looks at beside the labels.
 
         Raises:
             TableError: It has no column of probabilities, and they are needed.
@@ -137,7 +137,7 @@ class OpenPredictions:
             yield from run(decode, iter_chunks(self.parts, decoder.columns, FEW_VALUES, largest=largest))
 
     def sample_id(self, first: int, row: int) -> str:
-        """Of a row of the whole table, counted from the row `first`."""
+        """The id of a row of the table, which is counted from the row `first`."""
         row += first
         chunks = iter_chunks(self.parts, ["sample_id"])
         chunk = next(chunk for chunk in chunks if row < chunk.first + chunk.rows)
@@ -181,7 +181,7 @@ class CountedPairs(NamedTuple):
         """The batches of a chunk, each with its pairs.
 
         Args:
-            chunk: Of the table, with `columns(needs)`.
+            chunk: Rows of the table with `columns(needs)`.
             needs: What the pairs must have beside the labels.
         """
         first = chunk.first

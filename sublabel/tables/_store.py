@@ -65,8 +65,8 @@ class RowGroups:
     """Row groups of one size for a writer, whatever the sizes of the tables that it is given.
 
     Args:
-        writer: Of the file.
-        rows: Of each row group but the last.
+        writer: Writes the file.
+        rows: How many each row group has, but for the last.
     """
 
     def __init__(self, writer: TableWriter, rows: int = ROW_GROUP_ROWS) -> None:

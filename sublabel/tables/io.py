@@ -39,7 +39,7 @@ class TableWriter:
 
     Args:
         path: The file; its folder is made.
-        schema: Of every batch.
+        schema: The columns of every batch.
         metadata: Strings for the file's metadata, stored under the prefix `sublabel.`.
         dictionary: The columns that are stored as a dictionary of their distinct values; True for all, which
             is wasted on columns where nearly every value is another.

@@ -68,7 +68,7 @@ class Manifest:
         """Stream the rows, in the manifest's types.
 
         Args:
-            columns: Of `MANIFEST_SCHEMA`; None for all of them. Absent ones are null.
+            columns: Names in `MANIFEST_SCHEMA`; None for all of them. Absent ones are null.
             batch_size: Rows a batch, at most.
 
         Raises:
@@ -359,13 +359,13 @@ def _hash_ids(ids: pa.Array) -> np.ndarray:
 
 
 def source_ranks(source_ids: pa.ChunkedArray, sample_ids: pa.ChunkedArray) -> np.ndarray:
-    """The rank of each sample among those of its source, in an order drawn by its id.
+    """The rank of each sample among those of its video or page (`source_id`), in an order drawn by its id.
 
-    The samples of rank below c are c samples of each source, and among the samples of rank below C > c; the
-    same ones whatever else the manifest holds. (Ours: the paper does not say how it samples more clips.)
+    The samples of a rank below c are c samples of each video. They are among those of a rank below any C > c,
+    and the same whatever else the manifest holds. (Ours: the paper does not say how it samples more clips.)
 
     Args:
-        source_ids: string (N,); a sample without one is a source of its own.
+        source_ids: string (N,), the videos; a sample without one is a video of its own.
         sample_ids: string (N,), distinct.
 
     Returns:

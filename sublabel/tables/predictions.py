@@ -213,7 +213,7 @@ def write_predictions(
 
 
 def _statuses(pairs: Pairs, given: Any) -> pa.Array:
-    """Of each sample, string (N,), `ok` only where there is a prediction."""
+    """The status of each sample, string (N,), `ok` only where there is a prediction."""
     predicted = pairs.teacher >= 0
     if given is None:
         return pa.array([NOT_GIVEN, OK]).take(pa.array(predicted.astype(np.int8)))

@@ -35,7 +35,7 @@ from sublabel.tables._target_columns import from_arrow, target_fields, to_arrow
 from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, read_metadata
 from sublabel.tables.schema import RELABELED_SCHEMA
 
-KEPT, NO_WEAK_LABEL, NO_PREDICTION, DROPPED = REASONS
+KEPT, _, NO_PREDICTION, DROPPED = REASONS
 NO_STATUS = "no status"
 """What stands for the predictions' status where that is null."""
 LISTED_STATUSES = 5
@@ -85,7 +85,7 @@ class Relabeled(NamedTuple):
     sample_ids: pa.Array
     """string (N,), distinct."""
     targets: Targets
-    """Of the N samples; their `reasons` are the statuses of the table."""
+    """What each of the N samples is trained towards; their `reasons` are the statuses of the table."""
     space: LabelSpace
 
 
@@ -167,7 +167,7 @@ def relabel_table(
         >>> [space.names[targets[row]] if targets.keep[row] else None for row in range(3)]
         ['cat', 'cat × (disagreed)', None]
     """
-    out, chosen = output_of(predictions, out), Strategy.parse(strategy)
+    chosen, out = Strategy.parse(strategy), output_of(predictions, out)
     table = OpenPredictions.open(predictions, threads, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out)

@@ -38,4 +38,5 @@ RELABELED_SCHEMA = pa.schema(
         pa.field("status", pa.dictionary(pa.int32(), pa.string()), nullable=False),
     ]
 )
-"""Of a table of one label a sample; other answers have lists, and a column `pretrain_weight` beside them."""
+"""A relabeled table of one label a sample. Other answers are lists in `pretrain_label`, soft ones with their
+weights in a column `pretrain_weight` beside it."""

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import sublabel as sl
-from sublabel.study import Study, StudyOptions, TrainOptions
+from sublabel.options import RunOptions, TrainOptions
+from sublabel.study import Row, Study, StudyOptions, train_row
 from sublabel_image import ImageDomain
 from sublabel_image.demo import co_occurrence, image_bytes, page_queries
 
@@ -71,7 +72,19 @@ def manifest(tmp_path_factory):
 
 
 def study(manifest, out, **options):
-    return Study(manifest, ImageDomain(8), StudyOptions(**{**FAST, **options}), out)
+    """A study of the small manifest; options may be of what is compared or of how it is run."""
+    given = {name: options.pop(name) for name in ("teacher", "predictions") if name in options}
+    run = RunOptions(**{name: options.pop(name) for name in RunOptions.model_fields if name in options})
+    return Study(manifest, ImageDomain(8), StudyOptions(**{**FAST, **options}), out, run=run, **given)
+
+
+def train_teacher(made, seed=0):
+    """The first row of a seed, whose model is the teacher, and its pass over the weak split."""
+    made.media.target_labels("target_train")
+    made._claim_folder()
+    metrics = train_row(made, Row(None, seed))
+    made.predict(seed)
+    return metrics
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import typing
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sublabel import training
 from sublabel.errors import ArtifactError
-from sublabel.study import StudyFolder, default_strategies, options, slug
+from sublabel.study import StudyFolder, default_strategies, slug
 
 SAFE = set("abcdefghijklmnopqrstuvwxyz0123456789._-")
 # Letters that meet in one folder's name wherever something is dropped, lowered or replaced.
@@ -70,11 +68,6 @@ def test_a_study_is_read_and_its_options_are_made_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_options_name_the_same_choices_as_training():
-    for name in ("Schedule", "HeadKind"):
-        assert typing.get_args(getattr(options, name)) == typing.get_args(getattr(training, name))
 
 
 def test_a_damaged_comparison_is_refused_and_none_is_none(tmp_path):

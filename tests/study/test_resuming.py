@@ -3,35 +3,39 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 
+import lightning as L
 import pytest
 
 import sublabel as sl
+import sublabel.study.study as study_module
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.study import Study, StudyOptions, TrainOptions
-from sublabel.study.runner import Runner
+from sublabel.options import TrainOptions
+from sublabel.study import Study, StudyOptions
 from sublabel.training import FinetuneModule
 from sublabel_image import ImageDomain
-from tests.study.conftest import FAST, ONE_ROW, study
+from tests.study.conftest import FAST, ONE_ROW, study, train_teacher
 
 
 def test_a_finished_study_trains_nothing_again(finished, manifest, monkeypatch):
     out, comparison = finished
-    monkeypatch.setattr(Runner, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(L.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
     assert study(manifest, out).run() == comparison
 
 
 def test_a_stopped_study_goes_on(manifest, tmp_path, monkeypatch):
     chosen = {"weak-only": sl.WeakOnly(), "SPL-B": sl.SPLB()}
-    fit, calls = Runner.fit, []
+    stages, calls = {name: getattr(study_module, name) for name in ("pretrain", "finetune")}, []
 
-    def stop_at_the_third(*arguments):
-        calls.append(arguments[-1].name)
+    def stop_at_the_third(stage, *arguments, **more):
+        calls.append(more["checkpoint"].parent.name)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        fit(*arguments)
+        return stages[stage](*arguments, **more)
 
-    monkeypatch.setattr(Runner, "fit", stop_at_the_third)
+    for stage in stages:
+        monkeypatch.setattr(study_module, stage, partial(stop_at_the_third, stage))
     with pytest.raises(KeyboardInterrupt):
         study(manifest, tmp_path, strategies=chosen).run()
     comparison = study(manifest, tmp_path, strategies=chosen).run()
@@ -40,9 +44,9 @@ def test_a_stopped_study_goes_on(manifest, tmp_path, monkeypatch):
 
 
 def test_another_study_is_not_mixed_into_the_folder(finished, manifest):
-    with pytest.raises(ConfigError, match="holds a study with another finetune: choose another"):
+    with pytest.raises(ConfigError, match="was made with another finetune.epochs.*choose another"):
         study(manifest, finished[0], finetune=TrainOptions(epochs=3))
-    with pytest.raises(ConfigError, match="was made by .*choose another folder"):
+    with pytest.raises(ConfigError, match="was made with another min_count.*choose another folder"):
         study(manifest, finished[0], strategies={"raw SPL": sl.RawSPL(min_count=50)}).run()
 
 
@@ -63,22 +67,22 @@ def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(manifest, tmp_p
     monkeypatch.setattr(FinetuneModule, "on_train_epoch_end", stop_after_two)
     options = {"strategies": {"weak-only": sl.WeakOnly()}, "checkpoints": True}
     with pytest.raises(RuntimeError, match="power cut"):
-        study(manifest, tmp_path, **options).run_teacher(0)
+        train_teacher(study(manifest, tmp_path, **options))
     assert (tmp_path / "seed0" / "teacher" / "last.ckpt").exists()
-    study(manifest, tmp_path, **options).run_teacher(0)
+    train_teacher(study(manifest, tmp_path, **options))
     assert seen == [0, 1, 2, 2, 3]
     assert not (tmp_path / "seed0" / "teacher" / "last.ckpt").exists()
 
 
 def test_a_test_that_was_stopped_trains_nothing_again(manifest, tmp_path, monkeypatch):
     chosen = {"weak-only": sl.WeakOnly()}
-    monkeypatch.setattr(Runner, "test", lambda *_: (_ for _ in ()).throw(RuntimeError("power cut")))
+    monkeypatch.setattr(L.Trainer, "test", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("power cut")))
     with pytest.raises(RuntimeError, match="power cut"):
-        study(manifest, tmp_path, strategies=chosen).run_teacher(0)
+        train_teacher(study(manifest, tmp_path, strategies=chosen))
     monkeypatch.undo()
-    whole = study(manifest, tmp_path / "whole", strategies=chosen).run_teacher(0)
-    monkeypatch.setattr(Runner, "fit", lambda *_: pytest.fail("trained again"))
-    assert study(manifest, tmp_path, strategies=chosen).run_teacher(0) == whole
+    whole = train_teacher(study(manifest, tmp_path / "whole", strategies=chosen))
+    monkeypatch.setattr(L.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert train_teacher(study(manifest, tmp_path, strategies=chosen)) == whole
 
 
 @pytest.mark.parametrize(
@@ -95,16 +99,16 @@ def test_a_damaged_checkpoint_is_named(manifest, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(FinetuneModule, "on_train_epoch_end", stop_after_one)
     options = {**ONE_ROW, "checkpoints": True}
     with pytest.raises(RuntimeError, match="power cut"):
-        study(manifest, tmp_path, **options).run_teacher(0)
+        train_teacher(study(manifest, tmp_path, **options))
     monkeypatch.undo()
     checkpoint = tmp_path / "seed0" / "teacher" / "last.ckpt"
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     with pytest.raises(
         ArtifactError, match="last.ckpt is damaged .*: delete it, and this training begins anew"
     ):
-        study(manifest, tmp_path, **options).run_teacher(0)
+        train_teacher(study(manifest, tmp_path, **options))
     checkpoint.unlink()
-    study(manifest, tmp_path, **options).run_teacher(0)
+    train_teacher(study(manifest, tmp_path, **options))
 
 
 def test_a_training_by_steps_that_was_stopped_goes_on_from_its_last_epoch(manifest, tmp_path, monkeypatch):
@@ -119,8 +123,8 @@ def test_a_training_by_steps_that_was_stopped_goes_on_from_its_last_epoch(manife
     monkeypatch.setattr(FinetuneModule, "on_train_epoch_end", stop_after_two)
     options = {**ONE_ROW, "checkpoints": True, "finetune": FAST["finetune"].model_copy(update={"steps": 18})}
     with pytest.raises(RuntimeError, match="power cut"):
-        study(manifest, tmp_path, **options).run_teacher(0)
-    study(manifest, tmp_path, **options).run_teacher(0)
+        train_teacher(study(manifest, tmp_path, **options))
+    train_teacher(study(manifest, tmp_path, **options))
     assert seen[:3] == [5, 10, 15]
     assert 10 < min(seen[3:]) <= 15
     assert seen[-1] == 18
@@ -154,5 +158,5 @@ def test_a_study_of_an_older_version_goes_on(finished, manifest, tmp_path):
     del record["same"]["pretrain"]["steps"]
     (out / "study.json").write_text(json.dumps(record), encoding="utf-8")
     assert study(manifest, out).run() == finished[1]
-    with pytest.raises(ConfigError, match="holds a study with another head: choose another"):
+    with pytest.raises(ConfigError, match="was made with another head: .*choose another"):
         study(manifest, out, head="factorised")

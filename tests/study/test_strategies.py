@@ -1,34 +1,38 @@
 from __future__ import annotations
 
+import lightning as L
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 import sublabel as sl
+import sublabel.study.study as study_module
 from sublabel.errors import ConfigError
-from sublabel.study import StudyOptions, TrainOptions, slug
-from sublabel.study.runner import Runner, classes_that_touch
+from sublabel.options import TrainOptions
+from sublabel.study import StudyOptions, slug
 from sublabel.tables import read_relabeled
 from sublabel.training import FactorisedHead, load_model
-from tests.study.conftest import CLASSES, FAST, study
+from tests.study.conftest import CLASSES, FAST, study, train_teacher
 
 
 def test_classes_whose_sides_matter_are_never_flipped(manifest, tmp_path, monkeypatch):
-    fit, asked = Runner.fit, []
+    asked = {}
+    training_inputs = study_module.Study._training_inputs
 
-    def spy(self, module, media, labels, options, preprocessing, unflipped, folder):
-        asked.append((folder.name, sorted(unflipped)))
-        fit(self, module, media, labels, options, preprocessing, unflipped, folder)
+    def spy(self, split, preprocessing, options, unflipped):
+        asked.setdefault(split, unflipped)
+        return training_inputs(self, split, preprocessing, options, unflipped)
 
-    monkeypatch.setattr(Runner, "fit", spy)
-    study(manifest, tmp_path, strategies={"raw SPL": sl.RawSPL()}, no_flip=("rows",)).run()
+    monkeypatch.setattr(study_module.Study, "_training_inputs", spy)
+    made = study(manifest, tmp_path, strategies={"raw SPL": sl.RawSPL()}, no_flip=("rows",))
+    made.run()
     # The target classes are columns, plain, rows; any cell that has "rows" on one side is left as it is.
-    assert asked[0] == ("teacher", [2])
-    space = read_relabeled(tmp_path / "seed0" / "raw_spl" / "relabeled.parquet").space
-    expected = [label for label, name in enumerate(space.names) if "rows" in name]
-    assert asked[1] == ("pretrained", expected)
-    assert 0 < len(expected) < len(space.names)
+    assert (asked["target_train"] == (made.media.target_labels("target_train") == 2)).all()
+    table = read_relabeled(tmp_path / "seed0" / "raw_spl" / "relabeled.parquet")
+    expected = [label for label, name in enumerate(table.space.names) if "rows" in name]
+    assert 0 < len(expected) < len(table.space.names)
+    assert (asked["weak"] == np.isin(table.targets.labels, expected)).all()
     with pytest.raises(ConfigError, match="no_flip names 'row', which is neither"):
         study(manifest, tmp_path / "other", no_flip=("row",))
 
@@ -76,16 +80,17 @@ def test_a_factorised_head_is_trained_where_it_is_smaller(beyond_the_paper):
 
 
 def test_sampled_softmax_is_used_where_a_strategy_makes_more_classes(manifest, tmp_path, monkeypatch):
-    fit, asked = Runner.fit, {}
+    fit, asked = L.Trainer.fit, []
 
-    def spy(self, module, *arguments):
-        asked[f"{arguments[-1].parent.name}/{arguments[-1].name}"] = type(module.objective).__name__
-        fit(self, module, *arguments)
+    def spy(self, module, **arguments):
+        asked.append((len(module.heads), type(module.objective).__name__))
+        fit(self, module, **arguments)
 
-    monkeypatch.setattr(Runner, "fit", spy)
+    monkeypatch.setattr(L.Trainer, "fit", spy)
     chosen = {"weak-only": sl.WeakOnly(), "top-k": sl.TopKSPL(), "two heads": sl.TwoHead()}
     study(manifest, tmp_path, strategies=chosen, sampled_classes=3).run()
-    assert [name for name, kind in asked.items() if kind == "SampledCrossEntropy"] == ["top-k/pretrained"]
+    # The teacher, then pre-training and fine-tuning of each row.
+    assert [kind == "SampledCrossEntropy" for _, kind in asked] == [False] * 3 + [True] + [False] * 3
     with pytest.raises(ValueError, match="sampled_classes and pretrain.label_smoothing exclude each other"):
         StudyOptions(**{**FAST, "pretrain": TrainOptions(label_smoothing=0.1)}, sampled_classes=3)
 
@@ -95,28 +100,6 @@ def test_the_teacher_keeps_as_many_classes_as_the_strategies_look_at(manifest, t
     with pytest.raises(ValueError, match="'top-k' looks at 2 .*, and teacher_top_k keeps 1"):
         study(manifest, tmp_path, strategies=chosen, teacher_top_k=1)
     small = study(manifest, tmp_path, strategies=chosen, teacher_top_k=2)
-    small.run_teacher(0)
-    kept = pq.read_table(small.folder(0) / "predictions", columns=["top_ids"])["top_ids"]
+    train_teacher(small)
+    kept = pq.read_table(tmp_path / "seed0" / "predictions", columns=["top_ids"])["top_ids"]
     assert set(pc.list_value_length(kept).to_pylist()) == {2}
-
-
-def test_a_merged_class_is_never_flipped_if_any_of_its_cells_must_not_be():
-    generator = np.random.default_rng(0)
-    pairs = generator.integers(0, 6, (2, 3000))
-    names = [f"class {label}" for label in range(6)]
-    for within in ("row", "all"):
-        strategy = sl.MergedSPL(threshold=0.3, within=within)
-        space = sl.relabel(*pairs, strategy=strategy, weak_vocabulary=names).space
-        assert "merged" in space.kinds
-        weak, teacher = np.indices((6, 6)).reshape(2, -1)
-        labels = space.assign(weak, teacher)
-        expected = {int(label) for label, w, t in zip(labels, weak, teacher, strict=True) if 2 in (w, t)}
-        touched = classes_that_touch(space, ("class 2",))
-        assert touched == sorted(expected)
-        assert len(touched) < len(space) or within == "all"
-
-
-def test_classes_without_a_teacher_class_are_not_flipped_for_their_own_row_only():
-    space = sl.relabel([0, 0, 1], [0, 1, 1], strategy=sl.SPLB(), weak_vocabulary=["left", "right"]).space
-    assert [space.names[label] for label in classes_that_touch(space, ("right",))] == ["right"]
-    assert classes_that_touch(space, ()) == []

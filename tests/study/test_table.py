@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import sublabel as sl
+import sublabel.study.study as study_module
 from sublabel.errors import ConfigError, LabelError, TableError
-from sublabel.study import StudyOptions, TrainOptions, default_strategies, plan_study, slug
-from sublabel.study.runner import Runner
+from sublabel.options import TrainOptions
+from sublabel.study import StudyOptions, default_strategies, plan_study, slug
 from sublabel.tables import read_relabeled
 from sublabel.training import FinetuneModule, load_model
 from tests.study.conftest import FAST, ONE_ROW, study, with_sources
@@ -32,7 +33,7 @@ def test_counts_in_the_table_are_those_of_the_label_spaces(finished):
         folder = out / "seed0" / slug(name)
         table = read_relabeled(folder / "relabeled.parquet")
         assert by_row[name].classes == table.space.num_classes
-        assert by_row[name].samples == (table.labels >= 0).sum()
+        assert by_row[name].samples == table.targets.keep.sum()
         loaded, card = load_model(folder / "pretrained")
         assert card.fingerprints["label_space"] == table.space.fingerprint
         assert card.classes == table.space.names
@@ -66,7 +67,7 @@ def test_jobs_at_the_same_time_change_nothing(finished, manifest, tmp_path):
 def test_lightnings_arguments_are_passed_through(manifest, tmp_path):
     made = study(
         manifest, tmp_path, trainer={"devices": 1, "accelerator": "cpu", "precision": "64-true"}
-    ).runner.trainer()
+    ).trainer()
     assert made.precision == "64-true"
 
 
@@ -105,8 +106,8 @@ def test_several_jobs_do_not_take_all_devices(manifest, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("lightning.Trainer", lambda **options: asked.append(options))
     for jobs in (1, 2):
-        study(manifest, tmp_path, jobs=jobs).runner.trainer()
-    study(manifest, tmp_path, jobs=2, trainer={"devices": [3]}).runner.trainer()
+        study(manifest, tmp_path, jobs=jobs).trainer()
+    study(manifest, tmp_path, jobs=2, trainer={"devices": [3]}).trainer()
     assert [options.get("devices") for options in asked] == [None, 1, [3]]
 
 
@@ -159,8 +160,13 @@ def test_a_class_that_is_tested_but_not_trained_is_refused(manifest, tmp_path):
 
 
 def test_a_strategy_that_drops_everything_is_refused_before_pretraining(manifest, tmp_path, monkeypatch):
-    fit, calls = Runner.fit, []
-    monkeypatch.setattr(Runner, "fit", lambda *arguments: (calls.append(arguments[-1].name), fit(*arguments)))
+    calls = []
+    train = study_module.finetune
+    monkeypatch.setattr(
+        study_module,
+        "finetune",
+        lambda *args, **more: (calls.append(more["checkpoint"].parent.name), train(*args, **more))[1],
+    )
     chosen = {"weak-only": sl.WeakOnly(), "all rare": sl.RawSPL(min_count=1000, rare="drop")}
     with pytest.raises(ConfigError, match="'all rare' drops all 120 weak samples.*sublabel inspect"):
         study(manifest, tmp_path, strategies=chosen).run()

@@ -9,13 +9,22 @@ from sublabel.tables import (
     PREDICTIONS_SCHEMA,
     PredictionsMetadata,
     TableWriter,
-    count_pairs,
+    count_table,
     iter_pairs,
     read_metadata,
     read_predictions_metadata,
     read_relabeled,
     relabel_table,
 )
+
+
+class SoftOfHardCounts(sl.TopKSPL):
+    """Looks at probabilities only where targets are made."""
+
+    @property
+    def counting(self):
+        return sl.HardCounts()
+
 
 WEAK, TEACHER = sl.Vocabulary(["baking", "abseiling"]), sl.Vocabulary(["abseiling", "baking", "whisking"])
 METADATA = PredictionsMetadata(WEAK, TEACHER, "f00d")
@@ -57,12 +66,25 @@ def predictions(tmp_path, arrays):
     return tmp_path / "p"
 
 
-def test_pairs_come_back_as_label_arrays(predictions, arrays):
-    chunks = list(iter_pairs(predictions, batch_size=64))
+@pytest.mark.parametrize("needs", [frozenset(), {"probabilities"}])
+def test_pairs_come_back_with_their_ids_and_what_is_needed(needs, predictions, arrays):
+    chunks = list(iter_pairs(predictions, batch_size=64, needs=needs))
     assert len(chunks) > 4
-    assert (np.concatenate([chunk.weak for chunk in chunks]) == arrays[0]).all()
-    assert (np.concatenate([chunk.teacher for chunk in chunks]) == arrays[1]).all()
-    assert chunks[0].weak.dtype == chunks[0].teacher.dtype == np.int64
+    weak, teacher, ids = (
+        np.concatenate([getattr(chunk, name) for chunk in chunks])
+        for name in ("weak", "teacher", "sample_ids")
+    )
+    assert (weak == arrays[0]).all()
+    assert (teacher == arrays[1]).all()
+    assert ids.tolist() == [f"{row // 300}-{row % 300}" for row in range(500)]
+    assert (chunks[0].weak_vocabulary, chunks[0].teacher_vocabulary) == (WEAK, TEACHER)
+    for chunk in chunks:
+        if not needs:
+            assert chunk.top_ids is chunk.top_probs is None
+            continue
+        predicted = chunk.teacher >= 0
+        assert (chunk.top_ids[:, 1] == np.where(predicted, (chunk.teacher + 1) % 3, -1)).all()
+        assert (chunk.top_probs == np.where(predicted[:, None], [[0.75, 0.25]], 0)).all()
 
 
 def test_metadata_survive(predictions):
@@ -76,18 +98,18 @@ def test_metadata_survive(predictions):
 def test_a_relabeled_table_equals_relabel_on_arrays(strategy, predictions, arrays, tmp_path):
     summary = relabel_table(predictions, tmp_path / "r.parquet", strategy)
     table = read_relabeled(tmp_path / "r.parquet")
-    expected = sl.relabel(
+    pairs = sl.Pairs(
         *arrays,
-        strategy=strategy,
         weak_vocabulary=WEAK,
         teacher_vocabulary=TEACHER,
         sample_ids=table.sample_ids.to_pylist(),
     )
-    assert (table.labels == expected.labels).all()
+    expected = sl.relabel(pairs, strategy)
+    assert (table.targets.labels == expected.labels).all()
     assert table.space == expected.space
-    assert count_pairs(predictions) == expected.confusion
-    assert summary.rows == 500 == summary.labeled + summary.dropped + summary.abstained
-    assert summary.labeled == (expected.labels >= 0).sum()
+    assert count_table(predictions) == expected.confusion
+    assert summary.rows == 500 == summary.kept + summary.dropped + summary.abstained
+    assert summary.kept == (expected.labels >= 0).sum()
 
 
 def test_relabeling_twice_gives_the_same_bytes(predictions, tmp_path):
@@ -96,33 +118,15 @@ def test_relabeling_twice_gives_the_same_bytes(predictions, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_writer_that_fails_leaves_nothing(tmp_path):
-    with (
-        pytest.raises(sl.TableError, match="rows have the columns"),
-        TableWriter(tmp_path / "x.parquet", PREDICTIONS_SCHEMA) as writer,
-    ):
-        writer.write(pa.table({"a": [1]}))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_writer_that_fails_keeps_the_old_file(tmp_path):
-    path = write(tmp_path / "x.parquet", rows([0], [1]))
-    before = path.read_bytes()
-    with pytest.raises(RuntimeError), TableWriter(path, PREDICTIONS_SCHEMA) as writer:
-        writer.write(rows([0, 1], [1, 1]))
-        raise RuntimeError
-    assert path.read_bytes() == before
-
-
 def test_other_tables_are_refused_by_name(tmp_path, predictions):
     with TableWriter(tmp_path / "m.parquet", pa.schema([("sample_id", pa.string())])) as writer:
         writer.write(pa.table({"sample_id": ["a"]}))
     with pytest.raises(sl.TableError, match="m.parquet is not a predictions table"):
-        count_pairs(tmp_path / "m.parquet")
+        count_table(tmp_path / "m.parquet")
     with pytest.raises(sl.TableError, match="is not a relabeled table"):
         read_relabeled(predictions)
     with pytest.raises(sl.TableError, match="there is no file or folder"):
-        count_pairs(tmp_path / "nothing")
+        count_table(tmp_path / "nothing")
 
 
 def test_shards_of_two_teachers_are_not_one_table(predictions):
@@ -132,7 +136,7 @@ def test_shards_of_two_teachers_are_not_one_table(predictions):
     with pytest.raises(
         sl.TableError, match="part-00002.*teacher_vocabulary, teacher_fingerprint.*part-00000"
     ):
-        count_pairs(predictions)
+        count_table(predictions)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +185,7 @@ def test_ok_without_a_prediction_is_refused(top_ids, tmp_path):
         schema=PREDICTIONS_SCHEMA,
     )
     with pytest.raises(sl.TableError, match="sample 'c' has the status 'ok' but no id in top_ids"):
-        count_pairs(write(tmp_path / "p.parquet", table))
+        count_table(write(tmp_path / "p.parquet", table))
     pairs = next(iter_pairs(write(tmp_path / "p.parquet", table.slice(0, 2))))
     assert pairs.teacher.tolist() == [1, -1]
 
@@ -189,7 +193,7 @@ def test_ok_without_a_prediction_is_refused(top_ids, tmp_path):
 def test_a_row_without_sample_id_is_refused(tmp_path):
     table = rows([0], [1]).set_column(0, "sample_id", pa.array([None], pa.string()))
     with pytest.raises(sl.TableError, match="p.parquet has a row without sample_id"):
-        count_pairs(write(tmp_path / "p.parquet", table))
+        count_table(write(tmp_path / "p.parquet", table))
 
 
 def test_labels_of_a_repeated_id_are_refused(tmp_path):
@@ -197,28 +201,6 @@ def test_labels_of_a_repeated_id_are_refused(tmp_path):
     relabel_table(write(tmp_path / "p.parquet", table), tmp_path / "r.parquet", sl.RawSPL())
     with pytest.raises(sl.TableError, match=r"r.parquet has sample_id 's0' \(2 times\)"):
         read_relabeled(tmp_path / "r.parquet")
-
-
-def test_rows_of_other_types_are_refused_and_leave_nothing(tmp_path):
-    with (
-        pytest.raises(sl.TableError, match="do not fit .*x.parquet, which expects"),
-        TableWriter(tmp_path / "x.parquet", pa.schema([("n", pa.int64())])) as writer,
-    ):
-        writer.write(pa.table({"n": ["one"]}))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
-    with (
-        pytest.raises(OSError, match="disk full"),
-        TableWriter(tmp_path / "x.parquet", pa.schema([])) as writer,
-    ):
-
-        def fail():
-            raise OSError("disk full")
-
-        monkeypatch.setattr(writer._writer, "close", fail)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_truncated_shard_is_named(predictions, tmp_path):
@@ -234,7 +216,7 @@ def test_a_weak_label_outside_its_vocabulary_is_named(tmp_path):
     path = write(tmp_path / "p.parquet", rows([0, 1], [0, 0]), metadata)
     message = "p.parquet: the weak_label of sample 's1': 'abseiling' is not in the vocabulary of 1 classes"
     with pytest.raises(sl.LabelError, match=message):
-        count_pairs(path)
+        count_table(path)
     with pytest.raises(sl.LabelError, match=message):
         list(iter_pairs(tmp_path))
 
@@ -243,7 +225,7 @@ def test_an_empty_weak_label_is_named(tmp_path):
     table = rows([0, 0, 0], [0, 0, 0]).set_column(1, "weak_label", pa.array(["baking", "", "baking"]))
     message = "p.parquet: the weak_label of sample 's1': '' is not .*a sample without one has null"
     with pytest.raises(sl.LabelError, match=message):
-        count_pairs(write(tmp_path / "p.parquet", table))
+        count_table(write(tmp_path / "p.parquet", table))
 
 
 @pytest.mark.parametrize(
@@ -260,19 +242,55 @@ def test_a_table_in_which_no_sample_is_ok_is_refused_with_its_statuses(statuses,
     path = write(tmp_path / "p.parquet", table)
     message = f"no sample of .*p.parquet has the status 'ok'.* it has {seen}"
     with pytest.raises(sl.TableError, match=message):
-        count_pairs(path)
+        count_table(path)
     with pytest.raises(sl.TableError, match=message):
         relabel_table(path, tmp_path / "r.parquet", sl.SPLB())
     assert not (tmp_path / "r.parquet").exists()
 
 
 def test_a_table_without_weak_labels_is_not_one_of_failures(tmp_path):
-    assert count_pairs(write(tmp_path / "p.parquet", rows([-1, -1], [0, 1]))).abstained == 2
+    assert count_table(write(tmp_path / "p.parquet", rows([-1, -1], [0, 1]))).abstained == 2
 
 
 def test_a_prediction_outside_the_vocabulary_is_named(tmp_path):
     metadata = PredictionsMetadata(WEAK, sl.Vocabulary(["x"]), "f00d")
     with pytest.raises(
-        sl.LabelError, match="teacher label 2 at position 1 is outside the vocabulary of 1 classes"
+        sl.LabelError,
+        match="p.parquet: rows from 0 on: teacher label 2 at position 1 is outside the vocabulary of 1 cl",
     ):
-        count_pairs(write(tmp_path / "p.parquet", rows([0, 1], [0, 2]), metadata))
+        count_table(write(tmp_path / "p.parquet", rows([0, 1], [0, 2]), metadata))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [
+        ([0.25, 0.75], "expected the most probable class first"),
+        ([3.0, 1.0], "is outside 0–1; are they logits"),
+        ([0.9, 0.8], "sum to 1.7; expected at most 1"),
+    ],
+)
+def test_what_are_no_probabilities_is_refused_where_they_are_looked_at(probabilities, message, tmp_path):
+    table = rows([0, 1], [1, 1])
+    lists = pa.array([[0.75, 0.25], probabilities], pa.list_(pa.float32()))
+    path = write(tmp_path / "p.parquet", table.set_column(3, "top_probs", lists))
+    assert count_table(path).total == 2
+    message = f"p.parquet: rows from 0 on: the teacher's .*{message}"
+    with pytest.raises(sl.LabelError, match=message):
+        count_table(path, sl.ProbabilityMass())
+    with pytest.raises(sl.LabelError, match=message):
+        list(iter_pairs(path, needs={"probabilities"}))
+
+
+def test_an_id_of_minus_one_is_no_prediction(tmp_path):
+    lists = pa.array([[1], [-1]], pa.list_(pa.int32()))
+    path = write(tmp_path / "p.parquet", rows([0, 1], [1, 1]).set_column(2, "top_ids", lists))
+    with pytest.raises(sl.TableError, match="sample 's1' has the status 'ok' but no id in top_ids"):
+        count_table(path)
+
+
+def test_probabilities_are_checked_once_and_no_less_where_only_the_space_looks_at_them(tmp_path):
+    lists = pa.array([[0.75, 0.25], [0.25, 0.75]], pa.list_(pa.float32()))
+    path = write(tmp_path / "p.parquet", rows([0, 1], [1, 1]).set_column(3, "top_probs", lists))
+    with pytest.raises(sl.LabelError, match="expected the most probable class first"):
+        relabel_table(path, tmp_path / "r.parquet", SoftOfHardCounts())
+    assert not (tmp_path / "r.parquet").exists()

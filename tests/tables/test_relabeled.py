@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from textwrap import dedent
 
@@ -11,72 +12,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import sublabel as sl
 from sublabel.files import create_partial, remove_abandoned
 from sublabel.labels import ConfidentCounts, ConfidentSPL, ProbabilityMass, TopKSPL, TwoHead
 from sublabel.tables import (
-    PREDICTIONS_SCHEMA,
-    PredictionsMetadata,
-    TableWriter,
     _chunks,
-    count_pairs,
+    _opened,
+    count_table,
     read_relabeled,
     relabel_table,
     relabeled,
     select_predictions,
 )
 from sublabel.tables._chunks import iter_chunks, open_parts
-from sublabel.tables._decode import first_elements
-from sublabel.tables._store import PairStore, RowGroups
+from tests.tables.records import pairs_of, records, statuses_of, write
 
-WEAK, TEACHER = (
-    sl.Vocabulary(["baking", "abseiling", "zumba"]),
-    sl.Vocabulary(["abseiling", "baking", "eggs"]),
-)
-METADATA = PredictionsMetadata(WEAK, TEACHER, "f00d")
 SPL = sl.RawSPL(min_count=30, rare="drop")
-
-
-def records(number, seed=0):
-    """Rows with everything that may stand in a table: failures, null labels, stale and missing lists."""
-    generator = np.random.default_rng(seed)
-    rows = []
-    for index in range(number):
-        classes = generator.permutation(3)[: generator.integers(1, 4)].tolist()
-        weights = np.sort(generator.random(len(classes)))[::-1]
-        probs = (weights / weights.sum() * 0.9).astype(np.float32).tolist()
-        status = generator.choice(["ok", "ok", "ok", "ok", "unreadable", None])
-        if status != "ok" and generator.random() < 0.7:
-            classes, probs = [(None, None), ([], [])][generator.integers(2)]
-        weak = None if generator.random() < 0.1 else WEAK[int(generator.integers(3))]
-        rows.append((f"video_{index // 8:08d}#{index % 8:02d}", weak, classes, probs, status))
-    columns = [
-        pa.array(list(column), kind)
-        for column, kind in zip(zip(*rows, strict=True), PREDICTIONS_SCHEMA.types, strict=True)
-    ]
-    return pa.table(columns, schema=PREDICTIONS_SCHEMA)
-
-
-def write(path, table, row_group=None, **options):
-    path.parent.mkdir(exist_ok=True, parents=True)
-    strings = {f"sublabel.{key}": value for key, value in METADATA.to_strings().items()}
-    pq.write_table(table.replace_schema_metadata(strings), path, row_group_size=row_group, **options)
-    return path
-
-
-def arrays(table):
-    """Weak labels, the teacher's classes (N, 3) and probabilities, row by row in plain Python."""
-    weak, ids, probs = [], [], []
-    for row in table.to_pylist():
-        weak.append(-1 if row["weak_label"] is None else WEAK.index(row["weak_label"]))
-        found = row["status"] == "ok"
-        padding = 3 - (len(row["top_ids"]) if found else 0)
-        ids.append((row["top_ids"] if found else []) + [-1] * padding)
-        probs.append((row["top_probs"] if found else []) + [0.0] * padding)
-    return np.array(weak), np.array(ids), np.array(probs, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +44,8 @@ def predictions(table, tmp_path):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of a few rows, so that a small table has many of them."""
-    monkeypatch.setattr(_chunks, "CHUNK_ROWS", 50)
-    monkeypatch.setattr(relabeled, "CHUNK_ROWS", 50)
+    for module in (_chunks, _opened, relabeled):
+        monkeypatch.setattr(module, "CHUNK_ROWS", 50)
 
 
 LAYOUTS = {
@@ -108,17 +60,20 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("threads", [1, 5])
 @pytest.mark.parametrize("largest", [60, 1 << 20])
+@pytest.mark.parametrize("strategy", [SPL, TopKSPL(k=2), TwoHead()], ids=lambda strategy: strategy.kind)
 def test_bytes_depend_neither_on_shards_nor_on_row_groups_nor_on_threads(
-    layout, threads, largest, table, tmp_path, monkeypatch
+    strategy, layout, threads, largest, table, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(relabeled, "LARGEST_ROW_GROUP", largest)
-    relabel_table(write(tmp_path / "in" / "p.parquet", table), tmp_path / "expected", SPL, threads=2)
+    for module in (_opened, relabeled):
+        monkeypatch.setattr(module, "LARGEST_ROW_GROUP", largest)
+    monkeypatch.setattr(relabeled, "ROW_GROUP_ROWS", 300)
+    relabel_table(write(tmp_path / "in" / "p.parquet", table), tmp_path / "expected", strategy, threads=2)
     sizes, row_group = LAYOUTS[layout]
     start = 0
     for part, size in enumerate(sizes):
         write(tmp_path / "shards" / f"part-{part:05d}.parquet", table.slice(start, size), row_group)
         start += size
-    relabel_table(tmp_path / "shards", tmp_path / "out", SPL, threads=threads)
+    relabel_table(tmp_path / "shards", tmp_path / "out", strategy, threads=threads)
     assert (tmp_path / "out").read_bytes() == (tmp_path / "expected").read_bytes()
     assert read_relabeled(tmp_path / "out").sample_ids.equals(table["sample_id"].combine_chunks())
 
@@ -148,32 +103,27 @@ def test_chunks_cover_every_row_once_in_order(largest, predictions, table):
     ids=lambda strategy: strategy.kind,
 )
 @pytest.mark.usefixtures("small_chunks")
-def test_a_table_with_failures_equals_relabel_on_arrays(strategy, predictions, table, tmp_path):
+def test_a_table_with_failures_equals_relabel_on_pairs(strategy, predictions, table, tmp_path):
     summary = relabel_table(predictions, tmp_path / "r.parquet", strategy, threads=3)
     found = read_relabeled(tmp_path / "r.parquet")
-    weak, ids, probs = arrays(table)
-    expected = sl.relabel(
-        weak,
-        ids,
-        strategy=strategy,
-        weak_vocabulary=WEAK,
-        teacher_vocabulary=TEACHER,
-        sample_ids=table["sample_id"].to_pylist(),
-        probabilities=probs,
-    )
+    pairs = pairs_of(table)
+    expected = sl.relabel(pairs, strategy)
     assert found.space == expected.space
-    assert (found.labels == expected.labels).all()
-    assert summary.labeled == (expected.labels >= 0).sum()
-    assert summary.abstained == ((weak < 0) | (ids[:, 0] < 0)).sum() > 0
-    assert summary.rows == 1000 == summary.labeled + summary.dropped + summary.abstained
+    assert (found.targets.keep == expected.targets.keep).all()
+    for row in np.flatnonzero(found.targets.keep):
+        assert np.array_equal(found.targets[row], expected.targets[row])
+    statuses = statuses_of(table, expected.targets.keep)
+    assert pq.read_table(tmp_path / "r.parquet")["status"].to_pylist() == statuses
+    assert found.targets.reasons.tolist() == statuses
+    assert summary.statuses == Counter(statuses)
+    assert summary.kept == expected.targets.keep.sum()
+    assert summary.abstained == pairs.abstained > 0
+    assert summary.rows == 1000 == summary.kept + summary.dropped + summary.abstained
 
 
 @pytest.mark.parametrize("counting", [ConfidentCounts(candidates="top_k"), ProbabilityMass(rest="other")])
 def test_every_way_of_counting_streams(counting, predictions, table):
-    weak, ids, probs = arrays(table)
-    builder = counting.start(WEAK, TEACHER)
-    expected = sl.labels.build_confusion(builder, lambda: [(weak, ids, probs)])
-    assert count_pairs(predictions, counting, threads=2) == expected
+    assert count_table(predictions, counting, threads=2) == sl.count(pairs_of(table), counting)
 
 
 class Interrupt:
@@ -213,7 +163,6 @@ def test_an_interrupted_run_keeps_the_old_table(predictions, tmp_path):
 def test_what_a_killed_run_leaves_goes_with_the_next(predictions, tmp_path):
     code = f"""
         import os, signal
-        from sublabel.labels import RawSPL
         from sublabel.tables import relabel_table
 
         def progress(stage, done, rows):
@@ -221,7 +170,7 @@ def test_what_a_killed_run_leaves_goes_with_the_next(predictions, tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         out = {str(tmp_path / "out" / "r.parquet")!r}
-        relabel_table({str(predictions)!r}, out, RawSPL(), progress=progress)
+        relabel_table({str(predictions)!r}, out, "raw_spl", progress=progress)
         """
     ended = subprocess.run([sys.executable, "-c", dedent(code)])
     assert ended.returncode == -signal.SIGKILL
@@ -230,24 +179,6 @@ def test_what_a_killed_run_leaves_goes_with_the_next(predictions, tmp_path):
     assert left[0].name.startswith(".r.parquet.")
     relabel_table(predictions, tmp_path / "out" / "r.parquet", SPL)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["r.parquet"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="no locks")
-def test_only_abandoned_files_of_ours_are_removed(tmp_path):
-    path = tmp_path / "r.parquet"
-    kept = [
-        tmp_path / name for name in (".r.parquet.backup", ".r.parquet.12345678", "r.parquet.abcdefgh.partial")
-    ]
-    for file in kept:
-        file.touch()
-    other, held = create_partial(tmp_path / "other.parquet")
-    held.close()
-    partial, hold = create_partial(path)
-    remove_abandoned(path)
-    assert partial.exists()
-    hold.close()
-    remove_abandoned(path)
-    assert sorted(tmp_path.iterdir()) == sorted([*kept, other])
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -283,7 +214,7 @@ def test_a_label_outside_its_vocabulary_is_placed(table, tmp_path):
     lists = [[7] if index == 300 else [0] for index in range(len(table))]
     broken = table.set_column(2, "top_ids", pa.array(lists, pa.list_(pa.int32())))
     broken = broken.set_column(4, "status", pa.array(["ok"] * len(table)))
-    with pytest.raises(sl.LabelError, match=r"rows from 0 on: teacher label 7 at position 300 is outside"):
+    with pytest.raises(sl.LabelError, match=r"p.parquet: rows from 0 on: teacher label 7 at position 300 "):
         relabel_table(write(tmp_path / "p.parquet", broken), tmp_path / "r", SPL)
 
 
@@ -304,7 +235,7 @@ def test_a_missing_column_of_probabilities_is_named_where_it_is_needed(strategy,
     with pytest.raises(sl.TableError, match="p.parquet has no column top_probs, .*choose a strategy"):
         relabel_table(path, tmp_path / "r2", strategy)
     with pytest.raises(sl.TableError, match="p.parquet has no column top_probs"):
-        count_pairs(path, strategy.counting)
+        count_table(path, strategy.counting)
     assert not (tmp_path / "r2").exists()
 
 
@@ -321,9 +252,10 @@ def test_a_missing_sample_id_is_refused_before_anything_is_written(statistics, t
 
 def test_a_table_without_rows_stays_one(table, tmp_path):
     path = write(tmp_path / "p.parquet", table.slice(0, 0))
-    summary = relabel_table(path, tmp_path / "r", sl.WeakOnly())
-    assert summary[:4] == (0, 0, 0, 0)
-    assert len(read_relabeled(tmp_path / "r").labels) == 0
+    summary = relabel_table(path, tmp_path / "r", sl.RawSPL())
+    assert summary.statuses == {}
+    assert str(summary) == "0 samples: 0 kept in 0 classes"
+    assert len(read_relabeled(tmp_path / "r").targets) == 0
 
 
 def test_weak_labels_of_several_dictionaries_read_alike(table, tmp_path):
@@ -392,55 +324,19 @@ def test_threads_are_one_or_more(predictions, tmp_path):
         relabel_table(predictions, tmp_path / "r", SPL, threads=0)
 
 
-@given(
-    st.lists(st.none() | st.lists(st.none() | st.integers(0, 9), max_size=3), max_size=20),
-    st.integers(0, 5),
-)
-def test_first_elements_are_those_of_the_lists(lists, start):
-    array = pa.array(lists, pa.list_(pa.int32())).slice(start)
-    values, present = first_elements(array, -1)
-    expected = [-1 if not entry or entry[0] is None else entry[0] for entry in lists[start:]]
-    assert values.tolist() == expected
-    assert present.tolist() == [value >= 0 for value in expected]
-
-
-@given(st.lists(st.integers(0, 17), max_size=12))
-def test_row_groups_do_not_tell_how_the_rows_arrived(tmp_path_factory, sizes):
-    folder = tmp_path_factory.mktemp("groups")
-    ids = pa.array([f"video_{index:05d}" for index in range(sum(sizes))], pa.string())
-    whole = pa.table({"sample_id": ids})
-    for name, parts in (("one", [len(ids)]), ("many", sizes)):
-        with TableWriter(folder / name, whole.schema) as writer:
-            groups, start = RowGroups(writer, 10), 0
-            for size in parts:
-                groups.write(whole.slice(start, size))
-                start += size
-            groups.flush()
-    assert (folder / "one").read_bytes() == (folder / "many").read_bytes()
-    footer = pq.read_metadata(folder / "many")
-    assert all(footer.row_group(group).num_rows == 10 for group in range(footer.num_row_groups - 1))
-
-
-def test_pages_do_not_tell_how_the_rows_arrived(tmp_path):
-    whole = pa.table({"sample_id": pa.array([f"{index:0300d}" for index in range(20_000)])})
-    for name, starts in (("one", [0, 20_000]), ("many", [0, 1, 7_002, 20_000])):
-        with TableWriter(tmp_path / name, whole.schema, dictionary=[]) as writer:
-            groups = RowGroups(writer)
-            for start, stop in pairwise(starts):
-                groups.write(whole.slice(start, stop - start))
-            groups.flush()
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes()
-
-
-@pytest.mark.parametrize("classes", [5, 127, 128, 40_000])
-def test_stored_pairs_come_back(classes, tmp_path):
-    vocabulary = sl.Vocabulary.of(classes)
-    pairs = np.random.default_rng(0).integers(-1, classes, (2, 100), dtype=np.int32)
-    pairs[:, 0] = classes - 1
-    with PairStore(tmp_path, PredictionsMetadata(vocabulary, vocabulary, "x")) as store:
-        for start in (60, 0):
-            store.put(start, *pairs[:, start : start + 60])
-        assert list(tmp_path.iterdir()) == []
-        for start, stop in ((0, 100), (13, 77)):
-            weak, teacher = store.get(start, stop - start)
-            assert (np.stack([weak, teacher]) == pairs[:, start:stop]).all()
+@pytest.mark.skipif(os.name != "posix", reason="no locks")
+def test_only_abandoned_files_of_ours_are_removed(tmp_path):
+    path = tmp_path / "r.parquet"
+    kept = [
+        tmp_path / name for name in (".r.parquet.backup", ".r.parquet.12345678", "r.parquet.abcdefgh.partial")
+    ]
+    for file in kept:
+        file.touch()
+    other, held = create_partial(tmp_path / "other.parquet")
+    held.close()
+    partial, hold = create_partial(path)
+    remove_abandoned(path)
+    assert partial.exists()
+    hold.close()
+    remove_abandoned(path)
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, other])

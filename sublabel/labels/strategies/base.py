@@ -55,6 +55,9 @@ class Strategy(BaseModel, ABC):
     kind: ClassVar[str]
     """The name that stored spaces, YAML and the command line know a class by; yours get their import path."""
 
+    quick_cells: ClassVar[int | None] = None
+    """Cells from which on `fit` takes more than a moment, so that a look at all strategies leaves it out."""
+
     def class_of(self, cell: Cell) -> str | None:
         """The name of the class that the samples of one cell get; None drops them.
 

@@ -75,6 +75,7 @@ class MergedSPL(Strategy):
     """
 
     kind: ClassVar[str] = "merged_spl"
+    quick_cells: ClassVar[int | None] = 100_000
     of: Strategy = Field(default=RawSPL(), description="the space whose cells are merged")
     num_classes: PositiveInt | None = Field(
         default=None, description="how many classes there are at most, with those that are not merged"
