@@ -78,7 +78,7 @@ def test_a_head_that_cannot_choose_is_refused():
 def confusion(width=12, height=10, seed=0):
     generator = np.random.default_rng(seed)
     weak, teacher = generator.integers(0, width, 4000), generator.integers(0, height, 4000) ** 2 // height
-    return sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=width, teacher_vocabulary=height)
+    return sl.count(sl.Pairs(weak, teacher, weak_vocabulary=width, teacher_vocabulary=height))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sublabel.errors import ConfigError
-from sublabel.training import CrossEntropy, SampledCrossEntropy, SoftLabels, soft_cross_entropy
+from sublabel.labels import SoftLabels
+from sublabel.training import CrossEntropy, SampledCrossEntropy, soft_cross_entropy
 from sublabel.training.losses import draw_absent
 
 
