@@ -57,10 +57,12 @@ class LabelLookup(nn.Module):
             LabelError: No device can look the space up.
         """
         if space.kind not in LabelLookup._by_kind:
-            why = "draws its classes by sample id" if "sample_ids" in space.needs else "has no look-up"
+            why = f"no LabelLookup is of the kind {space.kind!r}"
+            if "sample_ids" in space.needs:
+                why = "it draws its classes by sample id"
             raise LabelError(
-                f"a label space of the kind {space.kind!r} {why}, so that no device can make its labels: "
-                "take what `space.targets` gives, or subclass LabelLookup with that kind"
+                f"{space.strategy['kind']} cannot be looked up on a device, as {why}: take what "
+                "`space.targets` gives"
             )
         return LabelLookup._by_kind[space.kind]._of(space, dense_cells)
 

@@ -3,29 +3,16 @@ from __future__ import annotations
 import lightning as L
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
 
 import sublabel as sl
 from sublabel import distributed
-from sublabel.errors import ConfigError, LabelError, MediaError, TableError
+from sublabel.errors import ConfigError, LabelError, MediaError
 from sublabel.labels import HardTargets, SoftLabels
 from sublabel.media import MediaTable
-from sublabel.tables import (
-    PREDICTIONS_SCHEMA,
-    PredictionsMetadata,
-    TableWriter,
-    open_manifest,
-    relabel_table,
-)
 from sublabel.training import EvaluationSampler, LabelDataModule, LabeledDataset, MediaInputs, as_targets
 from tests.media.numbers import Numbers
-
-WEAK = sl.Vocabulary(["cat", "dog", "eel"])
-TEACHER = sl.Vocabulary(["cat", "dog", "fox", "gnu"])
-SAMPLES = 60
 
 
 def media(rows, broken=()):
@@ -33,19 +20,41 @@ def media(rows, broken=()):
     return MediaTable(table, Numbers(broken))
 
 
-def number_of(clip):
-    return clip[:1, :1]
+def first_rows(clip):
+    return clip[:1]
 
 
-def numbers(rows, targets):
-    return LabeledDataset(MediaInputs(media(rows), number_of), targets)
+def inputs(rows):
+    return MediaInputs(media(rows), first_rows)
+
+
+def test_a_sample_that_cannot_be_read_is_named():
+    dataset = LabeledDataset(MediaInputs(media(3, broken={1}), first_rows), np.array([0, 1, -1]))
+    assert len(dataset) == 2
+    dataset[0]
+    with pytest.raises(MediaError, match="sample '1' cannot be read .*: drop it from the manifest"):
+        dataset[1]
+
+
+def test_rows_that_are_exceptions_have_a_transform_of_their_own():
+    chosen = np.array([False, True, False])
+    dataset = MediaInputs(media(3), lambda _: 0, exceptions=chosen, exceptional_transform=lambda _: 1)
+    assert [dataset[row] for row in range(3)] == [0, 1, 0]
+
+
+def test_an_input_may_come_in_a_tuple():
+    dataset = LabeledDataset([(10, "a"), (20, "b"), 30], np.array([1, -1, 0]))
+    assert [dataset[index] for index in range(len(dataset))] == [(10, 1), (30, 0)]
+    assert dataset.dropped == 1
+    with pytest.raises(ConfigError, match="got 2 targets for 3 samples"):
+        LabeledDataset([1, 2, 3], np.array([0, 1]))
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
 @pytest.mark.parametrize("samples", [1, 7, 8, 15, 16, 22, 23, 64])
 def test_a_device_whose_share_is_less_than_a_batch_has_one_all_the_same(monkeypatch, samples, devices):
     monkeypatch.setattr(distributed, "world_size", lambda: devices)
-    dataset = numbers(samples, np.zeros(samples, np.int64))
+    dataset = LabeledDataset(inputs(samples), np.zeros(samples, np.int64))
     loader = LabelDataModule(dataset, batch_size=8).train_dataloader()
     share = -(-samples // devices)
     assert loader.drop_last == (share >= 8)
@@ -61,7 +70,7 @@ def test_each_sample_is_evaluated_on_one_device_and_once(monkeypatch, samples, d
     shares = []
     for rank in range(devices):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        dataset = numbers(samples, np.arange(samples))
+        dataset = LabeledDataset(inputs(samples), np.arange(samples))
         for loader in (
             LabelDataModule(test=dataset, batch_size=4).test_dataloader(),
             LabelDataModule(val=dataset, batch_size=4).val_dataloader(),
@@ -89,7 +98,7 @@ class Recording(L.LightningModule):
 
 @pytest.mark.slow
 def test_lightning_tests_each_sample_once_on_several_devices(tmp_path):
-    dataset = numbers(7, np.arange(7))
+    dataset = LabeledDataset(inputs(7), np.arange(7))
     trainer = L.Trainer(
         accelerator="cpu", devices=2, strategy="ddp_fork", logger=False, enable_progress_bar=False
     )
@@ -98,24 +107,6 @@ def test_lightning_tests_each_sample_once_on_several_devices(tmp_path):
     for path in sorted(tmp_path.iterdir()):
         tested[path.name[0]] += map(int, path.read_text().split())
     assert tested == {"0": [0, 2, 4, 6], "1": [1, 3, 5]}
-
-
-def test_samples_without_a_target_are_left_out_and_counted():
-    data = numbers(6, np.array([3, -1, 0, -1, -1, 2]))
-    assert (len(data), data.dropped) == (3, 3)
-    assert [(int(number), label) for number, label in data] == [(0, 3), (2, 0), (5, 2)]
-
-
-def test_the_label_of_a_data_set_gives_way_to_its_target():
-    inputs = torch.arange(4.0)
-    both = TensorDataset(inputs, torch.full((4,), 7))
-    assert list(LabeledDataset(both, [1, -1, 0, 1])) == [(inputs[0], 1), (inputs[2], 0), (inputs[3], 1)]
-    assert list(LabeledDataset(inputs, [1, -1, -1, -1])) == [(inputs[0], 1)]
-
-
-def test_targets_of_other_samples_are_refused():
-    with pytest.raises(ConfigError, match="got 5 targets for 6 samples; expected one for each"):
-        numbers(6, np.zeros(5, np.int64))
 
 
 @pytest.mark.parametrize(
@@ -145,98 +136,37 @@ def test_labels_of_a_space_keep_their_reasons_as_targets():
     assert as_targets(labels).reasons.tolist() == ["kept", "no weak label"]
 
 
-def test_some_samples_have_a_transform_of_their_own():
-    inputs = MediaInputs(
-        media(5),
-        number_of,
-        exceptions=np.array([False, True, False, False, True]),
-        exceptional_transform=lambda clip: number_of(clip) + 100,
-    )
-    assert [int(entry) for entry in inputs] == [0, 101, 2, 3, 104]
-
-
-def test_media_that_cannot_be_read_name_their_sample():
-    data = LabeledDataset(MediaInputs(media(3, broken={1}), number_of), [0, 0, 0])
-    with pytest.raises(MediaError, match="sample '1' cannot be read .*broken.*give it no target"):
-        data[1]
-
-
-def test_a_loader_of_a_split_that_was_not_given_says_so():
+def test_a_split_that_is_not_there_or_empty_is_refused():
     with pytest.raises(ConfigError, match="made without that split"):
-        LabelDataModule(numbers(3, [0, 0, 0])).test_dataloader()
+        LabelDataModule(LabeledDataset(inputs(3), [0, 0, 0])).test_dataloader()
     with pytest.raises(ConfigError, match="no sample is left to train on: 3 were dropped"):
-        LabelDataModule(numbers(3, [-1, -1, -1]))
+        LabelDataModule(LabeledDataset(inputs(3), [-1, -1, -1]))
 
 
-@pytest.fixture(scope="module")
-def predictions(tmp_path_factory):
-    """In another order than the manifest, with samples that could not be read or have no weak label."""
-    generator = np.random.default_rng(0)
-    rows = []
-    for number in generator.permutation(SAMPLES).tolist():
-        probs = np.sort(generator.dirichlet(np.full(4, 0.5)))[::-1][:3]
-        ok = number % 9 != 0
-        rows.append(
-            {
-                "sample_id": str(number),
-                "weak_label": None if number % 13 == 5 else WEAK.names[number % 3],
-                "top_ids": generator.permutation(4)[:3].tolist() if ok else None,
-                "top_probs": probs.tolist() if ok else None,
-                "status": "ok" if ok else "unreadable",
-            }
-        )
-    folder = tmp_path_factory.mktemp("targets")
-    metadata = PredictionsMetadata(WEAK, TEACHER, "teacher").to_strings()
-    with TableWriter(folder / "predictions.parquet", PREDICTIONS_SCHEMA, metadata) as writer:
-        for part in (rows[:25], rows[25:]):
-            writer.write(pa.Table.from_pylist(part, schema=PREDICTIONS_SCHEMA))
-    listed = pa.table({"sample_id": [str(number) for number in range(SAMPLES)], "split": ["weak"] * SAMPLES})
-    pq.write_table(listed, folder / "manifest.parquet")
-    return folder, {int(row["sample_id"]): row for row in rows}
+@pytest.mark.parametrize(
+    ("heads", "targets", "label"),
+    [
+        ((5,), torch.tensor([0, 5]), 5),
+        ((5,), torch.tensor([0, -2]), -2),
+        ((2, 3), torch.tensor([[1, 2], [2, 0]]), 2),
+        ((5,), SoftLabels(torch.tensor([[0, 7]]), torch.tensor([[0.5, 0.5]])), 7),
+    ],
+)
+def test_a_label_outside_the_heads_is_named_before_a_device_sees_it(heads, targets, label):
+    batch = (torch.zeros(2, 3), targets)
+    with pytest.raises(LabelError, match=f"a batch has the label {label}, and there are .* classes"):
+        LabelDataModule(heads=heads).on_before_batch_transfer(batch, 0)
+    assert LabelDataModule().on_before_batch_transfer(batch, 0) is batch
 
 
-FREQUENT = sl.RawSPL(min_count=3, rare="drop")
-STRATEGIES = [FREQUENT, sl.TopKSPL(k=2, of=FREQUENT), sl.TwoHead()]
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.kind)
-def test_targets_of_a_table_follow_their_sample_into_batches(strategy, predictions, tmp_path):
-    folder, rows = predictions
-    relabel_table(folder / "predictions.parquet", tmp_path / "labels.parquet", strategy)
-    manifest = open_manifest(folder / "manifest.parquet")
-    data, space = LabelDataModule.from_tables(
-        manifest, tmp_path / "labels.parquet", Numbers(), number_of, batch_size=16
-    )
-    seen = {}
-    for numbers_, batch in DataLoader(data.train, batch_size=16):
-        for place, number in enumerate(numbers_.flatten().tolist()):
-            seen[number] = [part[place] for part in batch] if isinstance(batch, SoftLabels) else batch[place]
-    for number, row in rows.items():
-        alone = sl.Pairs(
-            [row["weak_label"]],
-            ([row["top_ids"] or [-1]], [row["top_probs"] or [0.0]]),
-            weak_vocabulary=WEAK,
-            teacher_vocabulary=TEACHER,
-        )
-        expected = space.targets(alone)
-        assert expected.keep[0] == (number in seen)
-        if number not in seen:
-            continue
-        if strategy.kind == "top_k_spl":
-            ids, weights = seen[number]
-            found = torch.zeros(len(space)).scatter_add_(0, ids, weights)
-            assert torch.allclose(found, expected.torch()[0], atol=1e-6)
-        else:
-            assert torch.equal(torch.as_tensor(seen[number]), expected.torch()[0])
-    assert 20 < len(seen) < SAMPLES
-
-
-def test_a_table_of_other_samples_is_refused(predictions, tmp_path):
-    folder, _ = predictions
-    relabel_table(folder / "predictions.parquet", tmp_path / "labels.parquet", sl.RawSPL())
-    fewer = pq.read_table(folder / "manifest.parquet").slice(0, 50)
-    pq.write_table(fewer, tmp_path / "fewer.parquet")
-    with pytest.raises(TableError, match="10 of 60 labels have no sample"):
-        LabelDataModule.from_tables(
-            open_manifest(tmp_path / "fewer.parquet"), tmp_path / "labels.parquet", Numbers(), number_of
-        )
+@pytest.mark.parametrize(
+    ("heads", "targets"),
+    [
+        ((5,), torch.tensor([0, 4, -1])),
+        ((2, 3), torch.tensor([[1, 2], [-1, -1]])),
+        ((5,), SoftLabels(torch.tensor([[0, 4]]), torch.tensor([[0.5, 0.5]]))),
+    ],
+)
+def test_labels_of_the_heads_and_samples_without_one_pass(heads, targets):
+    batch = (torch.zeros(2, 3), targets)
+    assert LabelDataModule(heads=heads).on_before_batch_transfer(batch, 0) is batch

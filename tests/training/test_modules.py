@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
-from sublabel.errors import ConfigError, LabelError, SublabelError
+from sublabel.errors import ConfigError, SublabelError
 from sublabel.labels import SoftLabels
 from sublabel.training import (
     Classifier,
@@ -248,34 +248,6 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_names_the_step(monkeypa
     with pytest.raises(SublabelError, match="the loss of step 3 is not finite .precision '32-true'."):
         trainer(max_epochs=2).fit(module, DataLoader(brightness_data(), batch_size=16))
     assert len(steps) == (4 if looks_at_once else 6)
-
-
-@pytest.mark.parametrize(
-    ("heads", "targets", "label"),
-    [
-        ((5,), torch.tensor([0, 5]), 5),
-        ((5,), torch.tensor([0, -2]), -2),
-        ((2, 3), torch.tensor([[1, 2], [2, 0]]), 2),
-        ((5,), SoftLabels(torch.tensor([[0, 7]]), torch.tensor([[0.5, 0.5]])), 7),
-    ],
-)
-def test_a_label_outside_the_classes_is_named_before_a_device_sees_it(heads, targets, label):
-    module = PretrainModule(Tiny(), heads)
-    with pytest.raises(LabelError, match=f"a batch has the label {label}, and there are .* classes"):
-        module.on_before_batch_transfer((torch.zeros(2, 3, 8, 8), targets), 0)
-
-
-@pytest.mark.parametrize(
-    ("heads", "targets"),
-    [
-        ((5,), torch.tensor([0, 4, -1])),
-        ((2, 3), torch.tensor([[1, 2], [-1, -1]])),
-        ((5,), SoftLabels(torch.tensor([[0, 4]]), torch.tensor([[0.5, 0.5]]))),
-    ],
-)
-def test_labels_of_the_classes_and_samples_without_one_pass(heads, targets):
-    batch = (torch.zeros(2, 3, 8, 8), targets)
-    assert PretrainModule(Tiny(), heads).on_before_batch_transfer(batch, 0) is batch
 
 
 def test_another_number_of_views_is_refused():
