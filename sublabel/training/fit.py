@@ -26,7 +26,7 @@ from sublabel.training.classifier import Classifier
 from sublabel.training.data import LabelDataModule, LabeledDataset, as_targets
 from sublabel.training.heads import HeadFactory
 from sublabel.training.modules import METRICS, OPTIMIZERS, FinetuneModule, PretrainModule
-from sublabel.training.trainer import logged_epochs, make_trainer, refuse_damaged
+from sublabel.training.trainer import logged_epochs, make_trainer, refuse_damaged, refuse_used
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,11 +290,7 @@ def _fit(
     if trainer is None:
         limits = {"limit_val_batches": 0} if data.val is None else {}
         trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint, **limits)
-    elif trainer.global_step > 0:
-        raise ConfigError(
-            f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
-            "give every training a trainer of its own"
-        )
+    refuse_used(trainer)
     goes_on = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if goes_on is not None:
         refuse_damaged(goes_on)
