@@ -137,9 +137,10 @@ def pretrain(
         preprocessing: What the backbone wants, if uint8 inputs are to be normalised by it.
         precision: Lightning's flag; `auto`: what suits this machine.
         run: How it is run.
-        trainer: Your own; its length and precision then hold, and not those of the options.
+        trainer: Your own, unused; its length, clipping, precision and checkpoints then hold, and not those
+            that are said here.
         checkpoint: Go on from this file where it exists, and keep the state there if `run.checkpoints`.
-        seed: Of all that is drawn, the head's weights first; None draws on.
+        seed: Seeds all that is drawn, the head's weights first; None draws on.
 
     Returns:
         The model; `finetune` drops its head.
