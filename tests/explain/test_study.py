@@ -20,7 +20,8 @@ from sublabel.study.folder import StudyFolder, WeakSamples
 from sublabel.tables import iter_pairs, open_manifest, read_relabeled
 from sublabel.training import load_model
 from sublabel_image import ImageDomain
-from sublabel_image.demo import co_occurrence, image_bytes, page_queries
+from sublabel_image.demo import co_occurrence, page_queries
+from sublabel_image.reading import image_bytes
 from sublabel_video import ClipOptions, ClipSampling, VideoDomain, cut_clips
 from sublabel_video.demo import SyntheticOptions, make_videos
 

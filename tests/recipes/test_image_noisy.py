@@ -12,7 +12,7 @@ import pytest
 
 from recipes.image_noisy import main, parse
 from sublabel.errors import ConfigError, TableError
-from sublabel_image.demo import image_bytes
+from sublabel_image.reading import image_bytes
 
 QUICK = ["--seeds", "1", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
 TINY = ["--backbone", "small_resnet7", "--image_size", "8", "--num_workers", "0"]

@@ -20,7 +20,7 @@ from sublabel.tables import (
     TableWriter,
     relabel_table,
 )
-from sublabel_image.demo import image_bytes
+from sublabel_image.reading import image_bytes
 
 NAMES = (
     "<script>window.broken = 1</script>",
