@@ -78,7 +78,17 @@ def predict(
         Ids int32 (N, k) and probabilities float32 (N, k), which `sublabel.Pairs` takes as `teacher`.
 
     Raises:
-        ConfigError: The teacher is none, its answers are no predictions, or there is no sample.
+        ConfigError: The teacher is none, its answers are no predictions or not of one k, or there is no
+            sample.
+
+    Example:
+        >>> from torch import nn, tensor
+        >>> ids, probabilities = predict(
+        ...     nn.Identity(), tensor([[0.0, 2.0], [3.0, 1.0]]), vocabulary=["a", "b"]
+        ... )
+        >>> ids
+        array([[1, 0],
+               [0, 1]], dtype=int32)
     """
     looking = as_teacher(teacher, vocabulary, top_k=top_k)
     if len(media) == 0:
@@ -88,4 +98,10 @@ def predict(
     for batch in loader:
         inputs = batch[0] if isinstance(batch, tuple | list) else batch
         answers.append(checked_prediction(looking.predict(inputs), len(inputs), looking.vocabulary))
+    widths = sorted({answer.ids.shape[1] for answer in answers})
+    if len(widths) > 1:
+        raise ConfigError(
+            f"the teacher named {widths[0]} classes of some samples and {widths[-1]} of others; expected as "
+            "many of each"
+        )
     return TeacherPrediction(*(np.concatenate(arrays) for arrays in zip(*answers, strict=True)))

@@ -9,12 +9,14 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sublabel import distributed
-from sublabel.errors import ConfigError, MediaError
+from sublabel.errors import ConfigError, LabelError, MediaError
 from sublabel.labels import HardTargets, LabelSpace, Targets
+from sublabel.labels.targets import check_labels
 from sublabel.media.reader import Reader
 from sublabel.media.table import MediaTable
 from sublabel.tables import Manifest, read_relabeled
@@ -63,25 +65,53 @@ class MediaInputs(Dataset[Tensor]):
         return (transform or self.transform)(media)
 
 
+def as_targets(targets: Targets | ArrayLike, num_classes: int | None = None) -> Targets:
+    """Make targets of plain labels; targets stay as they are.
+
+    Args:
+        targets: As `LabelSpace.targets` gives them, or integer labels (N,), -1 where there is none.
+        num_classes: K of plain labels; default: one class for each number up to the largest label.
+
+    Raises:
+        LabelError: The labels are no integers (N,), or one is outside -1..K-1.
+
+    Example:
+        >>> as_targets([2, -1, 0]).heads, as_targets([2, -1, 0], num_classes=5).heads
+        ((3,), (5,))
+    """
+    if isinstance(targets, Targets):
+        return targets
+    labels = np.asanyarray(targets)
+    if labels.ndim != 1:
+        raise LabelError(
+            f"the targets have shape {labels.shape}; expected one label for each sample, (N,): for several "
+            "heads or distributions give what `LabelSpace.targets` returns"
+        )
+    width = int(labels.max(initial=-1)) + 1 if num_classes is None else num_classes
+    return HardTargets(check_labels(labels, width), width)
+
+
 class LabeledDataset(Dataset[tuple[Any, Any]]):
     """Those inputs of a data set that have a target, as `(input, target)`.
 
     Args:
         inputs: A map-style data set of N inputs, or of tuples that begin with one.
-        targets: Of each input, or labels int64 (N,); inputs with -1, or without a target, are left out.
+        targets: As `as_targets` takes them; inputs without one are left out.
 
     Raises:
         ConfigError: There are more or fewer targets than inputs.
+        LabelError: As `as_targets`.
     """
 
-    def __init__(self, inputs: Any, targets: Targets | np.ndarray) -> None:
+    def __init__(self, inputs: Any, targets: Targets | ArrayLike) -> None:
+        targets = as_targets(targets)
         if len(targets) != len(inputs):
             raise ConfigError(
                 f"got {len(targets)} targets for {len(inputs)} samples; expected one for each, in the order "
                 "of the data set: join them on their sample ids first (`Targets.take` orders them)"
             )
         self.inputs = inputs
-        self.targets = targets if isinstance(targets, Targets) else HardTargets(np.asarray(targets))
+        self.targets = targets
         self.kept = np.flatnonzero(self.targets.keep)
         """int64 (M,), positions of the inputs that have a target."""
 

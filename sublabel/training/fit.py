@@ -23,10 +23,10 @@ from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
 from sublabel.training.checkpoint import ModelCard, WarmStartReport, save_model, warm_start
 from sublabel.training.classifier import Classifier
-from sublabel.training.data import LabelDataModule, LabeledDataset
+from sublabel.training.data import LabelDataModule, LabeledDataset, as_targets
 from sublabel.training.heads import HeadFactory
 from sublabel.training.modules import METRICS, OPTIMIZERS, FinetuneModule, PretrainModule
-from sublabel.training.trainer import EpochLog, make_trainer, refuse_damaged
+from sublabel.training.trainer import logged_epochs, make_trainer, refuse_damaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +127,13 @@ def pretrain(
         backbone: Maps inputs to features (B, D) and has `num_features` = D; trained in place.
         media: A map-style data set of N inputs (uint8 or normalised float tensors), or of tuples that begin
             with one, such as a data set with labels of its own.
-        targets: Of each input, as `LabelSpace.targets` gives them, or labels int64 (N,); those without one
-            are left out.
+        targets: Of each input, as `LabelSpace.targets` gives them, or labels int64 (N,), -1 where there is
+            none; inputs without one are left out.
         options: How to train.
         classes: A name for each output; default: numbers. `LabelSpace.names` has them.
         head: Makes another head than the linear one, as `head_factory(space, "factorised")`.
-        sampled_classes: Train with sampled softmax over a batch's classes and so many others.
+        sampled_classes: Train with sampled softmax over a batch's classes and so many others, where there are
+            more; several heads are trained in full all the same.
         preprocessing: What the backbone wants, if uint8 inputs are to be normalised by it.
         precision: Lightning's flag; `auto`: what suits this machine.
         run: How it is run.
@@ -144,13 +145,18 @@ def pretrain(
         The model; `finetune` drops its head.
 
     Raises:
-        ConfigError: There is no sample with a target, not one target for each sample, or no step was made.
+        ConfigError: There is no sample with a target, not one target for each sample, not one name for each
+            output, no step was made, or the trainer has been used.
+        LabelError: A plain label is no integer, or has no name.
         ArtifactError: The checkpoint is damaged.
         SublabelError: The loss is not finite.
     """
-    options = options or TrainOptions()
-    data = LabeledDataset(media, targets)
-    heads = data.targets.heads
+    options, run = options or TrainOptions(), run or RunOptions()
+    dataset = LabeledDataset(media, as_targets(targets, None if classes is None else len(classes)))
+    heads = dataset.targets.heads
+    # Before hours of training, not after them.
+    names = _output_names(classes, sum(heads))
+    data = _loaders(dataset, None, options, run)
     _seed(seed)
     module = PretrainModule(
         backbone,
@@ -160,12 +166,11 @@ def pretrain(
         **_module_options(options, preprocessing),
     )
     steps, log = _fit(module, data, options, precision, run, trainer, checkpoint)
-    names = _names(classes, sum(heads), "targets")
     return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing)
 
 
 def finetune(
-    model: nn.Module | TrainedModel,
+    model: nn.Module | Classifier | TrainedModel,
     dataset: Any,
     options: TrainOptions | None = None,
     *,
@@ -181,8 +186,9 @@ def finetune(
     """Train on the clean target set: a fresh backbone (the teacher), or one that was pre-trained.
 
     Args:
-        model: A backbone as for `pretrain`, trained in place; or the model that `pretrain` returned, whose
-            backbone is copied and whose head is dropped, as the method says.
+        model: A backbone as for `pretrain`, trained in place; or the model that `pretrain` returned, or its
+            classifier as `load_model` gives it, whose backbone is copied and whose head is dropped, as the
+            method says.
         dataset: A map-style data set of (input, label), labels in 0..K-1.
         options: How to train.
         classes: The K names; default: `dataset.classes`, as torchvision's data sets have it.
@@ -198,22 +204,25 @@ def finetune(
         The model, ready for `test`, and for `predict` as a teacher.
 
     Raises:
-        ConfigError: The classes are not known, there is no sample, or no step was made.
-        ArtifactError: The checkpoint is damaged, or the weights do not fit.
+        ConfigError: The classes are not known, there is no sample, no step was made, or the trainer has been
+            used.
+        LabelError: A label has no name.
+        ArtifactError: The checkpoint is damaged.
         SublabelError: The loss is not finite.
     """
-    options = options or TrainOptions()
+    options, run = options or TrainOptions(), run or RunOptions()
     names = _class_names(classes, dataset)
-    report = None
+    data = _loaders(dataset, val, options, run)
     if isinstance(model, TrainedModel):
         preprocessing = preprocessing or model.preprocessing
-        backbone = copy.deepcopy(model.classifier.backbone)
-        report = warm_start(backbone, model.classifier.state_dict())
-    else:
-        backbone = model
+        model = model.classifier
+    backbone, report = model, None
+    if isinstance(model, Classifier):
+        backbone = copy.deepcopy(model.backbone)
+        report = warm_start(backbone, model.state_dict())
     _seed(seed)
     module = FinetuneModule(backbone, len(names), **_module_options(options, preprocessing))
-    steps, log = _fit(module, dataset, options, precision, run, trainer, checkpoint, val)
+    steps, log = _fit(module, data, options, precision, run, trainer, checkpoint)
     return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing, report)
 
 
@@ -262,38 +271,39 @@ def test(
 
 def _fit(
     module: PretrainModule,
-    dataset: Any,
+    data: LabelDataModule,
     options: TrainOptions,
     precision: str,
-    run: RunOptions | None,
+    run: RunOptions,
     trainer: L.Trainer | None,
     checkpoint: Path | None,
-    val: Any = None,
 ) -> tuple[int, tuple[Mapping[str, float], ...]]:
     """Train a module in place; returns the steps, and what was logged."""
-    run = run or RunOptions()
-    log = EpochLog()
     if trainer is None:
-        more = {} if val is None else {"limit_val_batches": 1.0}
-        trainer = make_trainer(
-            options, run, precision=precision, checkpoint=checkpoint, callbacks=[log], **more
+        trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint)
+    elif trainer.global_step > 0:
+        raise ConfigError(
+            f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
+            "give every training a trainer of its own"
         )
-    else:
-        trainer.callbacks.append(log)  # type: ignore[attr-defined]
-    data = LabelDataModule(dataset, val=val, batch_size=options.batch_size, num_workers=run.num_workers)
     goes_on = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if goes_on is not None:
         refuse_damaged(goes_on)
-    trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
+    with logged_epochs(trainer) as log:
+        trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
     if trainer.world_size > 1:
         # Each device has its own batch statistics: what is saved and tested are the first one's.
         module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
     if trainer.global_step == 0:
         raise ConfigError(
-            f"the training made no step, with {len(dataset)} samples in batches of {options.batch_size} on "
+            f"the training made no step, with {len(data.train)} samples in batches of {data.batch_size} on "
             f"{trainer.world_size} devices: are all limits of the trainer meant?"
         )
-    return trainer.global_step, tuple(log.entries)
+    return trainer.global_step, tuple(log)
+
+
+def _loaders(dataset: Any, val: Any, options: TrainOptions, run: RunOptions) -> LabelDataModule:
+    return LabelDataModule(dataset, val=val, batch_size=options.batch_size, num_workers=run.num_workers)
 
 
 def _module_options(options: TrainOptions, preprocessing: Preprocessing | None) -> dict[str, Any]:
@@ -325,11 +335,12 @@ def _class_names(classes: Sequence[str] | None, dataset: Any) -> tuple[str, ...]
     return Vocabulary(names).names
 
 
-def _names(classes: Sequence[str] | None, number: int, what: str) -> tuple[str, ...]:
+def _output_names(classes: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
     if classes is None:
-        return Vocabulary.of(number).names
-    if len(classes) != number:
+        return Vocabulary.of(outputs).names
+    if len(classes) != outputs:
         raise ConfigError(
-            f"got {len(classes)} names of classes for {what} of {number}; expected one for each"
+            f"got {len(classes)} names of classes for targets of {outputs} classes; expected one for each: "
+            "`LabelSpace.names` has them"
         )
-    return tuple(classes)
+    return Vocabulary(classes).names

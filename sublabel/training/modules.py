@@ -6,6 +6,7 @@ strategy, and nothing here is SPL's own: any backbone, any labels, and an optimi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric, classification
 from torchmetrics.classification import MulticlassAccuracy
 
-from sublabel.errors import ConfigError
+from sublabel.errors import ConfigError, LabelError
+from sublabel.labels import SoftLabels
 from sublabel.options import Schedule
 from sublabel.training._watch import LossWatch
 from sublabel.training.classifier import Classifier, lay_out_channels_last, memory_format
@@ -69,7 +71,8 @@ class PretrainModule(L.LightningModule):
     A batch is `(inputs, targets)`: inputs (B, C, …) uint8 or normalised float; targets are labels (B,) int64
     in 0..K-1, `SoftLabels`, or labels (B, H) for H > 1 heads. Samples of -1 are left out of the loss.
 
-    A loss that is not finite ends the training with a `SublabelError`. It is looked for at every step on CPU,
+    A label that the heads have no class for is refused before the batch goes to the device. A loss that is
+    not finite ends the training with a `SublabelError`. It is looked for at every step on CPU,
     and elsewhere, where each look waits for the device, every 100 steps and at the end of every epoch.
 
     Args:
@@ -126,6 +129,16 @@ class PretrainModule(L.LightningModule):
         """Logits (B, K)."""
         logits: Tensor = self.classifier(self._laid_out(inputs))
         return logits
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse labels outside the classes here: a device would only say that an assertion failed.
+
+        Raises:
+            LabelError: There is one.
+        """
+        targets = batch[1]
+        _refuse_outside(targets.ids if isinstance(targets, SoftLabels) else targets, self.heads)
+        return batch
 
     def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         """Mean loss of one batch."""
@@ -207,9 +220,18 @@ class FinetuneModule(PretrainModule):
         self.metrics = nn.ModuleDict({name: make_metric(name, num_classes) for name in metrics})
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Class probabilities (B, K) float32, averaged over views where there are any."""
+        """Class probabilities (B, K) float32, averaged over views where there are any.
+
+        Raises:
+            ConfigError: The inputs have another number of views.
+        """
         if self.views is None:
             return self.forward(inputs).float().softmax(-1)
+        if inputs.shape[1] != self.views:
+            raise ConfigError(
+                f"the inputs have shape {tuple(inputs.shape)}; expected (B, {self.views}, C, …), as views is "
+                f"{self.views}: give views=None for inputs without a view axis"
+            )
         flat = self.forward(inputs.flatten(0, 1)).float().softmax(-1)
         averaged: Tensor = flat.unflatten(0, inputs.shape[:2]).mean(1)
         return averaged
@@ -250,8 +272,38 @@ def make_metric(name: str, num_classes: int) -> Metric:
             f"there is no metric {name!r}: give topN, such as top1 or top5, or a class of "
             "torchmetrics.classification that begins with Multiclass"
         )
-    metric: Metric = found(num_classes=num_classes)
+    try:
+        metric: Metric = found(num_classes=num_classes)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the metric {name!r} cannot be made for {num_classes} classes: {error}") from error
+    if not _is_one_number(metric, num_classes):
+        raise ConfigError(
+            f"the metric {name!r} is more than one number, which no table has a place for: give one that is "
+            "a number, such as MulticlassCalibrationError"
+        )
     return metric
+
+
+def _is_one_number(metric: Metric, num_classes: int) -> bool:
+    with warnings.catch_warnings():
+        # Of what one sample cannot tell, such as a curve of classes that are not there.
+        warnings.simplefilter("ignore")
+        value = metric(torch.full((1, num_classes), 1 / num_classes), torch.zeros(1, dtype=torch.int64))
+    metric.reset()
+    return isinstance(value, Tensor) and value.numel() == 1
+
+
+def _refuse_outside(labels: Any, heads: tuple[int, ...]) -> None:
+    if not isinstance(labels, Tensor) or labels.device.type != "cpu" or not labels.numel():
+        return
+    # widths: classes of each column of labels; one for all columns, (B,) or soft (B, k), of a single head.
+    widths = torch.tensor(heads if len(heads) == labels.shape[-1] and labels.ndim > 1 else sum(heads))
+    outside = labels[(labels < -1) | (labels >= widths)]
+    if len(outside):
+        raise LabelError(
+            f"a batch has the label {int(outside[0])}, and there are {' + '.join(map(str, heads))} classes "
+            "(0 to one less each; -1: not used): are all classes listed, and are labels counted from 0?"
+        )
 
 
 def _objective(heads: tuple[int, ...], sampled_classes: int | None, label_smoothing: float) -> Objective:
