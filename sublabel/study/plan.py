@@ -184,9 +184,12 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
         folder = study.folder(row)
         yield finetuning(f"{folder.parent.name}/teacher", folder)
         shards = folder.parent / "predictions"
-        numbers = shard_numbers(weak.samples, shard_rows(shards, weak.samples, processes))
+        rows = shard_rows(shards, weak.samples, processes)
+        numbers = shard_numbers(weak.samples, rows if study.given_predictions is None else weak.samples)
         done = not missing_shards(shards, "parquet", numbers)
-        yield Stage(f"{folder.parent.name}/predictions", done, weak.samples, 0, 0, flops * weak.samples)
+        # What is given costs what nobody here knows, or nothing.
+        looks = flops * weak.samples if study.teacher is study.given_predictions is None else 0.0
+        yield Stage(f"{folder.parent.name}/predictions", done, weak.samples, 0, 0, looks)
     for row in others:
         folder, clips = study.folder(row), row.clips_per_video
         samples = weak.samples if clips is None else _clips(study.manifest, clips)

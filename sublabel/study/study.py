@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from torch import nn
 
 from sublabel.errors import ConfigError, MediaError, TableError
@@ -47,6 +48,7 @@ from sublabel.study.options import StudyOptions
 from sublabel.study.strategies import BASELINE
 from sublabel.tables import (
     Relabeled,
+    iter_batches,
     open_manifest,
     read_predictions_metadata,
     read_relabeled,
@@ -58,6 +60,7 @@ from sublabel.teacher import Teacher, as_teacher, predict_manifest
 from sublabel.training import (
     LabeledDataset,
     MediaInputs,
+    ModelCard,
     TrainedModel,
     best_precision,
     finetune,
@@ -95,14 +98,15 @@ class Study:
         options: What to compare.
         out: Folder for all artefacts; an earlier run in it goes on where it stopped.
         run: How to run it; may change in a begun folder.
-        teacher: Looks at the weak samples in place of the model that is trained on the target set alone.
+        teacher: Looks at the weak samples in place of the model that is trained on the target set alone: one
+            of yours, or what `finetune` returned.
         predictions: A finished predictions table, in place of a teacher's pass.
 
     Raises:
         ConfigError: `out` holds a study with other options or another manifest, the domain has no such
             backbone or augmentation, a class of `no_flip` does not exist, both a teacher and predictions are
             given, or several jobs are to train on several devices each.
-        TableError: The manifest lacks a split or column.
+        TableError: The manifest lacks a split or column, or the predictions a weak sample.
     """
 
     def __init__(
@@ -113,7 +117,7 @@ class Study:
         out: str | Path,
         *,
         run: RunOptions | None = None,
-        teacher: Teacher | None = None,
+        teacher: Teacher | TrainedModel | None = None,
         predictions: str | Path | None = None,
     ) -> None:
         if teacher is not None and predictions is not None:
@@ -122,7 +126,8 @@ class Study:
         self.options = options
         self.out = Path(out)
         self.run_options = run or RunOptions()
-        self.teacher = None if teacher is None else as_teacher(teacher)
+        self.precision = best_precision() if options.precision == "auto" else options.precision
+        self.teacher = None if teacher is None else self._as_teacher(teacher)
         self.given_predictions = predictions
         self.manifest_path = Path(manifest).resolve()
         self.manifest = open_manifest(manifest)
@@ -133,7 +138,7 @@ class Study:
         self.weak_vocabulary, self.teacher_vocabulary = self._label_vocabularies()
         self._refuse_unknown_classes()
         self.alignment = self._full_alignment()
-        self.precision = best_precision() if options.precision == "auto" else options.precision
+        self._refuse_missing_predictions()
         self._refuse_impossible_training()
         self.fingerprint = fingerprint(manifest)
         self._refuse_another_study()
@@ -211,9 +216,7 @@ class Study:
         if self.given_predictions is not None:
             shard = out / "part-00000.parquet"
             if not shard.exists():
-                sample_ids = self.media.table("weak").rows["sample_id"].combine_chunks()
-                kept = select_predictions(self.given_predictions, shard, sample_ids)
-                _refuse_missing_predictions(self.given_predictions, kept, len(sample_ids), shard)
+                select_predictions(self.given_predictions, shard, self._sample_ids())
             return out
         preprocessing = self.new_backbone(seed)[1]
         summary = predict_manifest(
@@ -364,10 +367,13 @@ class Study:
         return int(trainer.world_size * trainer.accumulate_grad_batches)
 
     def _trained_teacher(self, seed: int) -> Teacher:
-        classifier, card = load_model(self.folder(Row(None, seed)), domain=self.domain)
-        return as_teacher(
-            classifier, card.classes, top_k=self.options.teacher_top_k, precision=self.precision
-        )
+        return self._as_teacher(*load_model(self.folder(Row(None, seed)), domain=self.domain))
+
+    def _as_teacher(
+        self, model: Teacher | TrainedModel | nn.Module, card: ModelCard | None = None
+    ) -> Teacher:
+        classes = None if card is None else card.classes
+        return as_teacher(model, classes, top_k=self.options.teacher_top_k, precision=self.precision)
 
     def _predictions(self, row: Row) -> Path:
         whole = seed_folder(self.out, row.seed) / "predictions"
@@ -438,6 +444,26 @@ class Study:
             return metadata.weak_vocabulary, metadata.teacher_vocabulary
         weak = self.manifest.filter(split="weak").vocabulary("weak_label")
         return weak, self.target_vocabulary if self.teacher is None else self.teacher.vocabulary
+
+    def _sample_ids(self) -> pa.Array:
+        """Of the weak split."""
+        batches = self.manifest.filter(split="weak").batches(["sample_id"])
+        return pa.chunked_array([batch.column(0) for batch in batches], pa.string()).combine_chunks()
+
+    def _refuse_missing_predictions(self) -> None:
+        """What the predictions lack must not wait until the first row is trained."""
+        if self.given_predictions is None:
+            return
+        rows = iter_batches(self.given_predictions, columns=["sample_id"])
+        predicted = pa.chunked_array([batch.column(0) for batch in rows], pa.string())
+        wanted = self._sample_ids()
+        missing = wanted.filter(pc.invert(pc.is_in(wanted, predicted)))
+        if len(missing):
+            raise TableError(
+                f"{self.given_predictions} has no row for {len(missing)} of the {len(wanted)} weak samples, "
+                f"such as {missing[0].as_py()!r}; expected one for each, with a status where there is no "
+                "prediction"
+            )
 
     def _refuse_unknown_classes(self) -> None:
         tested = self.manifest.filter(split="target_test").vocabulary("label")
@@ -537,15 +563,6 @@ def _strategy_of(row: Row) -> str:
     if row.strategy is None:
         raise ConfigError("the row without weak pre-training has no strategy: there is nothing to relabel")
     return row.strategy
-
-
-def _refuse_missing_predictions(given: str | Path, kept: int, samples: int, shard: Path) -> None:
-    if kept != samples:
-        shard.unlink()
-        raise TableError(
-            f"{given} has predictions of {kept} of the {samples} weak samples; expected one row for each, "
-            "with a status where there is no prediction"
-        )
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -280,7 +280,8 @@ def _fit(
 ) -> tuple[int, tuple[Mapping[str, float], ...]]:
     """Train a module in place; returns the steps, and what was logged."""
     if trainer is None:
-        trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint)
+        nothing = {} if data.val is not None else {"limit_val_batches": 0}
+        trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint, **nothing)
     elif trainer.global_step > 0:
         raise ConfigError(
             f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
