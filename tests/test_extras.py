@@ -66,7 +66,7 @@ def acme(tmp_path, monkeypatch):
         info.mkdir()
         lines = ["Metadata-Version: 2.1", "Name: acme-text", "Version: 1.0", *metadata]
         (info / "METADATA").write_text("\n".join(lines), encoding="utf-8")
-        points = "[sublabel.media.domains]\nbig_text = acme_text:Text\n"
+        points = "[sublabel.domains]\nbig_text = acme_text:Text\n"
         (info / "entry_points.txt").write_text(points, encoding="utf-8")
         monkeypatch.syspath_prepend(str(tmp_path))
 

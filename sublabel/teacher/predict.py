@@ -12,11 +12,11 @@ from sublabel.errors import ConfigError
 from sublabel.labels import Vocabulary
 from sublabel.labels.vocabulary import VocabularyLike
 from sublabel.teacher.base import ModuleTeacher, Teacher, TeacherPrediction, checked_prediction
-from sublabel.training import TrainedModel
+from sublabel.training import LoadedModel, TrainedModel
 
 
 def as_teacher(
-    teacher: Teacher | TrainedModel | nn.Module,
+    teacher: Teacher | TrainedModel | LoadedModel | nn.Module,
     vocabulary: VocabularyLike | None = None,
     *,
     top_k: int = 5,
@@ -25,8 +25,8 @@ def as_teacher(
     """Make a teacher of a model.
 
     Args:
-        teacher: A teacher, which stays as it is; the model that `finetune` returned; or a module that maps
-            inputs to logits (B, T).
+        teacher: A teacher, which stays as it is; the model that `finetune` or `load_model` returned; or a
+            module that maps inputs to logits (B, T).
         vocabulary: The T classes of a module, in the order of its logits.
         top_k: How many classes to keep; at most T.
         precision: As `ModuleTeacher` takes it.
@@ -34,7 +34,7 @@ def as_teacher(
     Raises:
         ConfigError: It is none of these, or a module's classes are not known.
     """
-    if isinstance(teacher, TrainedModel):
+    if isinstance(teacher, TrainedModel | LoadedModel):
         return ModuleTeacher(teacher.classifier, teacher.vocabulary, top_k=top_k, precision=precision)
     if isinstance(teacher, nn.Module):
         if vocabulary is None:
@@ -54,7 +54,7 @@ def as_teacher(
 
 
 def predict(
-    teacher: Teacher | TrainedModel | nn.Module,
+    teacher: Teacher | TrainedModel | LoadedModel | nn.Module,
     media: Any,
     *,
     vocabulary: VocabularyLike | None = None,

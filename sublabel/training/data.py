@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sublabel import distributed
 from sublabel.errors import ConfigError, LabelError, MediaError
-from sublabel.labels import HardTargets, LabelSpace, Targets
+from sublabel.labels import HardTargets, LabelSpace, SoftLabels, Targets
 from sublabel.labels.targets import check_labels
 from sublabel.media.reader import Reader
 from sublabel.media.table import MediaTable
@@ -164,6 +164,8 @@ class LabelDataModule(L.LightningDataModule):
         test: Test samples.
         batch_size: Samples a batch (per device).
         num_workers: Loader processes; 0 loads in the training process.
+        heads: Widths of the model's heads, (K,) of one, as `Targets.heads`: a batch with a label that they
+            have no class for is refused here, where a device would only say that an assertion failed.
 
     Raises:
         ConfigError: There is no training sample.
@@ -177,6 +179,7 @@ class LabelDataModule(L.LightningDataModule):
         test: Any = None,
         batch_size: int = 128,
         num_workers: int = 0,
+        heads: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if train is not None and len(train) == 0:
@@ -185,6 +188,7 @@ class LabelDataModule(L.LightningDataModule):
         self.train, self.val, self.test = train, val, test
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.heads = None if heads is None else tuple(heads)
 
     @classmethod
     def from_tables(
@@ -222,6 +226,17 @@ class LabelDataModule(L.LightningDataModule):
         """The test samples in order, each on one device."""
         return self._loader(self.test)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse labels outside the heads.
+
+        Raises:
+            LabelError: There is one.
+        """
+        if self.heads is not None:
+            targets = batch[1]
+            _refuse_outside(targets.ids if isinstance(targets, SoftLabels) else targets, self.heads)
+        return batch
+
     def _loader(self, dataset: Any, *, train: bool = False) -> DataLoader[Any]:
         if dataset is None:
             raise ConfigError(
@@ -232,10 +247,23 @@ class LabelDataModule(L.LightningDataModule):
             batch_size=self.batch_size,
             shuffle=train,
             sampler=None if train else EvaluationSampler(dataset),
+            # Of its own, so that an evaluation draws nothing from what the training goes on with.
+            generator=None if train else torch.Generator(),
             # A last batch of one sample would break batch norm; shuffling leaves out others in the next
             # epoch. But a device that shares the samples with others must have one batch.
             drop_last=train and len(dataset) > (self.batch_size - 1) * distributed.world_size(),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _refuse_outside(labels: Tensor, heads: tuple[int, ...]) -> None:
+    # Of H heads, (B, H), each column has its own width; of one, (B,) or soft (B, k), all have the same.
+    widths = torch.tensor(heads if len(heads) > 1 else heads[0])
+    outside = labels[(labels < -1) | (labels >= widths)]
+    if len(outside):
+        raise LabelError(
+            f"a batch has the label {int(outside[0])}, and there are {' + '.join(map(str, heads))} classes, "
+            "counted from 0 (-1: not used): are all classes listed?"
         )

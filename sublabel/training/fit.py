@@ -15,13 +15,13 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from sublabel.errors import ConfigError
 from sublabel.labels import Targets, Vocabulary
 from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
-from sublabel.training.checkpoint import ModelCard, WarmStartReport, save_model, warm_start
+from sublabel.training.checkpoint import LoadedModel, ModelCard, WarmStartReport, save_model, warm_start
 from sublabel.training.classifier import Classifier
 from sublabel.training.data import LabelDataModule, LabeledDataset, as_targets
 from sublabel.training.heads import HeadFactory
@@ -154,9 +154,9 @@ def pretrain(
     options, run = options or TrainOptions(), run or RunOptions()
     dataset = LabeledDataset(media, as_targets(targets, None if classes is None else len(classes)))
     heads = dataset.targets.heads
+    data = _loaders(dataset, None, heads, options, run)
     # Before hours of training, not after them.
     names = _output_names(classes, sum(heads))
-    data = _loaders(dataset, None, options, run)
     _seed(seed)
     module = PretrainModule(
         backbone,
@@ -170,7 +170,7 @@ def pretrain(
 
 
 def finetune(
-    model: nn.Module | Classifier | TrainedModel,
+    model: nn.Module | TrainedModel | LoadedModel,
     dataset: Any,
     options: TrainOptions | None = None,
     *,
@@ -186,14 +186,14 @@ def finetune(
     """Train on the clean target set: a fresh backbone (the teacher), or one that was pre-trained.
 
     Args:
-        model: A backbone as for `pretrain`, trained in place; or the model that `pretrain` returned, or its
-            classifier as `load_model` gives it, whose backbone is copied and whose head is dropped, as the
-            method says.
+        model: A backbone as for `pretrain`, trained in place; or the model that `pretrain` or `load_model`
+            returned, or its classifier, whose backbone is copied and whose head is dropped, as the method
+            says.
         dataset: A map-style data set of (input, label), labels in 0..K-1.
         options: How to train.
         classes: The K names; default: `dataset.classes`, as torchvision's data sets have it.
         val: Such a data set that is evaluated after every epoch; its metrics are in the model's `log`.
-        preprocessing: As for `pretrain`; default: that of the model.
+        preprocessing: As for `pretrain`; default: what the model was trained with.
         precision: As for `pretrain`.
         run: As for `pretrain`.
         trainer: As for `pretrain`.
@@ -212,22 +212,26 @@ def finetune(
     """
     options, run = options or TrainOptions(), run or RunOptions()
     names = _class_names(classes, dataset)
-    data = _loaders(dataset, val, options, run)
-    if isinstance(model, TrainedModel):
+    data = _loaders(dataset, val, (len(names),), options, run)
+    if isinstance(model, TrainedModel | LoadedModel):
         preprocessing = preprocessing or model.preprocessing
         model = model.classifier
+    arguments = _module_options(options, preprocessing)
     backbone, report = model, None
     if isinstance(model, Classifier):
-        backbone = copy.deepcopy(model.backbone)
+        # The stage before left it in evaluation mode, in which Lightning would let it train.
+        backbone = copy.deepcopy(model.backbone).train()
         report = warm_start(backbone, model.state_dict())
+        if preprocessing is None:
+            arguments |= {"mean": _as_tuple(model.mean), "std": _as_tuple(model.std)}
     _seed(seed)
-    module = FinetuneModule(backbone, len(names), **_module_options(options, preprocessing))
+    module = FinetuneModule(backbone, len(names), **arguments)
     steps, log = _fit(module, data, options, precision, run, trainer, checkpoint)
     return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing, report)
 
 
 def test(
-    model: TrainedModel | Classifier,
+    model: TrainedModel | LoadedModel | Classifier,
     dataset: Any,
     *,
     metrics: Sequence[str] = METRICS,
@@ -239,7 +243,7 @@ def test(
     """Measure a model on the clean test set; on several devices each sample counts once.
 
     Args:
-        model: What `finetune` returned.
+        model: What `finetune` or `load_model` returned, or its classifier.
         dataset: A map-style data set of (input, label).
         metrics: As `FinetuneModule` takes them.
         views: Test-time views V of each input, (V, C, …), whose probabilities are averaged; None: no view
@@ -253,15 +257,19 @@ def test(
 
     Raises:
         ConfigError: There is no such metric, or no sample.
+        LabelError: The model has no class of a label.
     """
-    classifier = model.classifier if isinstance(model, TrainedModel) else model
+    classifier = model if isinstance(model, Classifier) else model.classifier
     run = run or RunOptions()
     if len(dataset) == 0:
         raise ConfigError("the data set to test on has no samples: expected at least one")
     module = FinetuneModule(classifier.backbone, classifier.num_classes, views=views, metrics=metrics)
     module.classifier = classifier
     data = LabelDataModule(
-        test=dataset, batch_size=max(1, run.eval_batch_size // (views or 1)), num_workers=run.num_workers
+        test=dataset,
+        batch_size=max(1, run.eval_batch_size // (views or 1)),
+        num_workers=run.num_workers,
+        heads=(classifier.num_classes,),
     )
     [scores] = (trainer or make_trainer(None, run, precision=precision)).test(
         module, datamodule=data, verbose=False
@@ -280,8 +288,8 @@ def _fit(
 ) -> tuple[int, tuple[Mapping[str, float], ...]]:
     """Train a module in place; returns the steps, and what was logged."""
     if trainer is None:
-        nothing = {} if data.val is not None else {"limit_val_batches": 0}
-        trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint, **nothing)
+        limits = {"limit_val_batches": 0} if data.val is None else {}
+        trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint, **limits)
     elif trainer.global_step > 0:
         raise ConfigError(
             f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
@@ -303,8 +311,12 @@ def _fit(
     return trainer.global_step, tuple(log)
 
 
-def _loaders(dataset: Any, val: Any, options: TrainOptions, run: RunOptions) -> LabelDataModule:
-    return LabelDataModule(dataset, val=val, batch_size=options.batch_size, num_workers=run.num_workers)
+def _loaders(
+    dataset: Any, val: Any, heads: tuple[int, ...], options: TrainOptions, run: RunOptions
+) -> LabelDataModule:
+    return LabelDataModule(
+        dataset, val=val, batch_size=options.batch_size, num_workers=run.num_workers, heads=heads
+    )
 
 
 def _module_options(options: TrainOptions, preprocessing: Preprocessing | None) -> dict[str, Any]:
@@ -319,6 +331,10 @@ def _module_options(options: TrainOptions, preprocessing: Preprocessing | None) 
         "mean": None if preprocessing is None else preprocessing.mean,
         "std": None if preprocessing is None else preprocessing.std,
     }
+
+
+def _as_tuple(values: Tensor | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values.tolist())
 
 
 def _seed(seed: int | None) -> None:

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, classification
 from torchmetrics.classification import MulticlassAccuracy
 
-from sublabel.errors import ConfigError, LabelError
-from sublabel.labels import SoftLabels
+from sublabel.errors import ConfigError
 from sublabel.options import Schedule
 from sublabel.training._watch import LossWatch
 from sublabel.training.classifier import Classifier, lay_out_channels_last, memory_format
@@ -71,8 +70,7 @@ class PretrainModule(L.LightningModule):
     A batch is `(inputs, targets)`: inputs (B, C, …) uint8 or normalised float; targets are labels (B,) int64
     in 0..K-1, `SoftLabels`, or labels (B, H) for H > 1 heads. Samples of -1 are left out of the loss.
 
-    A label that the heads have no class for is refused before the batch goes to the device. A loss that is
-    not finite ends the training with a `SublabelError`. It is looked for at every step on CPU,
+    A loss that is not finite ends the training with a `SublabelError`. It is looked for at every step on CPU,
     and elsewhere, where each look waits for the device, every 100 steps and at the end of every epoch.
 
     Args:
@@ -129,16 +127,6 @@ class PretrainModule(L.LightningModule):
         """Logits (B, K)."""
         logits: Tensor = self.classifier(self._laid_out(inputs))
         return logits
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Refuse labels outside the classes here: a device would only say that an assertion failed.
-
-        Raises:
-            LabelError: There is one.
-        """
-        targets = batch[1]
-        _refuse_outside(targets.ids if isinstance(targets, SoftLabels) else targets, self.heads)
-        return batch
 
     def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         """Mean loss of one batch."""
@@ -291,19 +279,6 @@ def _is_one_number(metric: Metric, num_classes: int) -> bool:
         value = metric(torch.full((1, num_classes), 1 / num_classes), torch.zeros(1, dtype=torch.int64))
     metric.reset()
     return isinstance(value, Tensor) and value.numel() == 1
-
-
-def _refuse_outside(labels: Any, heads: tuple[int, ...]) -> None:
-    if not isinstance(labels, Tensor) or labels.device.type != "cpu" or not labels.numel():
-        return
-    # widths: classes of each column of labels; one for all columns, (B,) or soft (B, k), of a single head.
-    widths = torch.tensor(heads if len(heads) == labels.shape[-1] and labels.ndim > 1 else sum(heads))
-    outside = labels[(labels < -1) | (labels >= widths)]
-    if len(outside):
-        raise LabelError(
-            f"a batch has the label {int(outside[0])}, and there are {' + '.join(map(str, heads))} classes "
-            "(0 to one less each; -1: not used): are all classes listed, and are labels counted from 0?"
-        )
 
 
 def _objective(heads: tuple[int, ...], sampled_classes: int | None, label_smoothing: float) -> Objective:

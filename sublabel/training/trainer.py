@@ -71,7 +71,6 @@ def make_trainer(
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
-        # A look at validation batches before the first step would draw, and so change what is trained.
         "num_sanity_val_steps": 0,
         "precision": best_precision() if precision == "auto" else precision,
     }

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -76,12 +75,12 @@ def test_labels_are_encoded_and_a_column_that_is_not_there_is_named(manifest):
 
 def test_labels_are_joined_by_sample_id_never_by_position():
     media, ids = table(6), pa.array(["4", "0", "2", "1", "3", "5"])
-    assert media.join(ids, np.array([40, 0, 20, 10, 30, 50])).tolist() == [0, 10, 20, 30, 40, 50]
-    assert media.join(ids[:2], np.array([40, 0]), subset=True).tolist() == [0, -1, -1, -1, 40, -1]
+    assert media.positions_of(ids).tolist() == [1, 3, 2, 4, 0, 5]
+    assert media.positions_of(ids[:2], subset=True).tolist() == [1, -1, -1, -1, 0, -1]
     with pytest.raises(TableError, match="4 of its 6 samples have no label and 0 of 2 labels have no sample"):
-        media.join(ids[:2], np.array([40, 0]))
+        media.positions_of(ids[:2])
     with pytest.raises(TableError, match="1 of 1 labels have no sample"):
-        media.join(pa.array(["99"]), np.array([0]), subset=True)
+        media.positions_of(pa.array(["99"]), subset=True)
 
 
 def test_an_empty_manifest_makes_no_table(tmp_path):
