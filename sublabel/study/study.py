@@ -50,6 +50,7 @@ from sublabel.tables import (
     Relabeled,
     iter_batches,
     open_manifest,
+    read_label_space,
     read_predictions_metadata,
     read_relabeled,
     relabel_table,
@@ -236,14 +237,13 @@ class Study:
         """Turn a row's (weak label, teacher prediction) pairs into pre-training targets by its strategy.
 
         Raises:
-            ConfigError: The strategy drops every sample, or the folder holds labels of other options of it.
+            ConfigError: The strategy drops every sample.
         """
         strategy = self.options.strategies[_strategy_of(row)]
         path = self.folder(row) / "relabeled.parquet"
         if not path.exists():
             relabel_table(self._predictions(row), path, strategy, alignment=self.alignment)
         table = read_relabeled(path)
-        refuse_others(path, dict(table.space.strategy), strategy.to_dict())
         if not table.targets.keep.any():
             raise ConfigError(
                 f"{row.strategy!r} drops all {len(table.targets)} weak samples, so there is nothing to "
@@ -522,6 +522,11 @@ class Study:
             refuse_others(
                 f"the study in {self.out}", stored["same"], self._sameness, defaults=StudyOptions.defaults()
             )
+        for row in self.rows()[1]:
+            labels = self.folder(row) / "relabeled.parquet"
+            if labels.exists():
+                made_by = self.options.strategies[_strategy_of(row)].to_dict()
+                refuse_others(labels, dict(read_label_space(labels).strategy), made_by)
 
     def _claim_folder(self) -> None:
         out = self.out.resolve()
