@@ -92,7 +92,7 @@ def as_targets(targets: Targets | ArrayLike, num_classes: int | None = None) -> 
 
 
 class LabeledDataset(Dataset[tuple[Any, Any]]):
-    """Those inputs of a data set that have a target, as `(input, target)`.
+    """The inputs of a data set that have a target, as `(input, target)`.
 
     Args:
         inputs: A map-style data set of N inputs, or of tuples that begin with one.

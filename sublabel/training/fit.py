@@ -26,7 +26,7 @@ from sublabel.training.classifier import Classifier
 from sublabel.training.data import LabelDataModule, LabeledDataset, as_targets
 from sublabel.training.heads import HeadFactory
 from sublabel.training.modules import METRICS, OPTIMIZERS, FinetuneModule, PretrainModule
-from sublabel.training.trainer import logged_epochs, make_trainer, refuse_damaged
+from sublabel.training.trainer import logged_epochs, make_trainer, refuse_damaged, refuse_used
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +137,10 @@ def pretrain(
         preprocessing: What the backbone wants, if uint8 inputs are to be normalised by it.
         precision: Lightning's flag; `auto`: what suits this machine.
         run: How it is run.
-        trainer: Your own; its length and precision then hold, and not those of the options.
+        trainer: Your own, unused; its length, clipping, precision and checkpoints then hold, and not those
+            that are said here.
         checkpoint: Go on from this file where it exists, and keep the state there if `run.checkpoints`.
-        seed: Of all that is drawn, the head's weights first; None draws on.
+        seed: Seeds all that is drawn, the head's weights first; None draws on.
 
     Returns:
         The model; `finetune` drops its head.
@@ -290,11 +291,7 @@ def _fit(
     if trainer is None:
         limits = {"limit_val_batches": 0} if data.val is None else {}
         trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint, **limits)
-    elif trainer.global_step > 0:
-        raise ConfigError(
-            f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
-            "give every training a trainer of its own"
-        )
+    refuse_used(trainer)
     goes_on = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if goes_on is not None:
         refuse_damaged(goes_on)

@@ -31,7 +31,7 @@ class LabelLookup(nn.Module):
     """
 
     kind: ClassVar[str]
-    """Of the label spaces that the subclass looks up."""
+    """The kind of label spaces that the subclass looks up."""
     _by_kind: ClassVar[dict[str, type[LabelLookup]]] = {}
     fingerprint: Tensor
 

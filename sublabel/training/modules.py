@@ -131,7 +131,7 @@ class PretrainModule(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         """Mean loss of one batch."""
         loss = self._loss(self.objective, batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[0]))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:

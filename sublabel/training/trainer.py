@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.options import RunOptions, TrainOptions
@@ -110,6 +111,24 @@ def start_processes(trainer: L.Trainer) -> None:
         trainer.strategy.setup_environment()
     else:
         trainer.strategy.launcher.launch(trainer.strategy.setup_environment)
+
+
+def refuse_used(trainer: L.Trainer) -> None:
+    """Refuse a trainer whose steps could not be told from those of another training, or not at all.
+
+    Raises:
+        ConfigError: It has trained before, or its processes are forked or spawned.
+    """
+    if trainer.global_step > 0:
+        raise ConfigError(
+            f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
+            "give every training a trainer of its own"
+        )
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            "this trainer forks or spawns its processes, which give back the weights, and neither the number "
+            "of steps nor the log: train on one device (devices=1), or as a script with strategy='ddp'"
+        )
 
 
 def refuse_damaged(checkpoint: Path) -> None:

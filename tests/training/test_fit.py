@@ -330,6 +330,13 @@ def test_a_trainer_that_has_trained_is_refused_and_stays_as_it_was():
     assert measure(model, named(8), trainer=trainer).keys() == {"top1", "top5"}
 
 
+@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn"])
+def test_processes_that_do_not_come_back_with_their_steps_are_refused(strategy):
+    several = {"accelerator": "cpu", "devices": 2, "strategy": strategy}
+    with pytest.raises(ConfigError, match="forks or spawns its processes.*devices=1.*strategy='ddp'"):
+        finetune(Tiny(), named(), ONE, run=RunOptions(trainer=several))
+
+
 def test_a_training_without_a_step_is_refused():
     with pytest.raises(ConfigError, match="made no step, with 96 samples in batches of 16 on 1 devices"):
         finetune(Tiny(), named(), ONE, run=RunOptions(trainer={"limit_train_batches": 0}))

@@ -186,7 +186,5 @@ def test_predictions_alone_are_enough_where_nobody_looks_at_probabilities(strate
 def test_a_space_of_a_kind_that_nobody_looks_up_is_refused(monkeypatch):
     space = fitted(sl.RawSPL(), np.random.default_rng(0))
     monkeypatch.setattr(type(space), "kind", "mine")
-    with pytest.raises(
-        LabelError, match="raw_spl cannot be looked up .* no LabelLookup is of the kind"
-    ):
+    with pytest.raises(LabelError, match="raw_spl cannot be looked up .* no LabelLookup is of the kind"):
         LabelLookup.of(space)
