@@ -10,11 +10,13 @@ import torch
 
 import sublabel as sl
 from sublabel.errors import ConfigError, LabelError, TableError
+from sublabel.options import TrainOptions
 from sublabel.study import plan_study
 from sublabel.tables import read_predictions_metadata, read_relabeled, write_predictions
 from sublabel.teacher import ModuleTeacher
-from sublabel.training import load_model
-from tests.study.conftest import FAST, study, with_sources
+from sublabel.training import finetune, load_model
+from sublabel_image import ImageDomain
+from tests.study.conftest import study, with_sources
 from tests.study.seeing import Seeing
 
 TWO_ROWS = {"strategies": {"weak-only": sl.WeakOnly(), "raw SPL": sl.RawSPL()}}
@@ -93,10 +95,6 @@ def test_several_jobs_have_the_given_teacher_too(seen, manifest, tmp_path):
 
 
 def test_a_model_is_a_teacher_and_keeps_as_many_classes_as_the_study_says(manifest, tmp_path):
-    from sublabel.options import TrainOptions
-    from sublabel.training import finetune
-    from sublabel_image import ImageDomain
-
     domain = ImageDomain(8)
     backbone = domain.create_backbone("small_resnet7")
     images = torch.utils.data.TensorDataset(torch.zeros(8, 3, 8, 8), torch.arange(8) % 3)
@@ -104,7 +102,7 @@ def test_a_model_is_a_teacher_and_keeps_as_many_classes_as_the_study_says(manife
     made = study(manifest, tmp_path, teacher=model, teacher_top_k=2)
     kept = pq.read_table(made.predict(0), columns=["top_ids"])["top_ids"]
     assert set(pc.list_value_length(kept).to_pylist()) == {2}
-    assert made.teacher_vocabulary == model.vocabulary
+    assert made.classes.teacher == model.vocabulary
 
 
 def test_another_teacher_is_not_mixed_into_the_folder(seen, manifest):
