@@ -18,6 +18,10 @@ from typing import Any
 import torch
 
 from sublabel.errors import ConfigError
+from sublabel.torchvision_cure import ensure_torchvision
+
+# A job is given the warning filters first, and with them libraries that import torchvision.
+ensure_torchvision()
 
 # Those that a program quietens, as a rule.
 LOGGERS = ("", "sublabel", "lightning.pytorch")

@@ -150,8 +150,8 @@ def _check_split(study: Study, name: str, preprocessing: Preprocessing) -> Split
 
 
 def _vocabularies(study: Study) -> str:
-    weak, target = study.weak_vocabulary, study.teacher_vocabulary
-    alignment = Alignment.of(study.alignment, weak, target)
+    weak, target = study.classes.weak, study.classes.teacher
+    alignment = Alignment.of(study.classes.alignment, weak, target)
     agreeing = len({weak_name for weak_name, _ in alignment.pairs.tolist()})
     return (
         f"{len(weak):,} weak classes × {len(target):,} target classes; {agreeing:,} weak classes agree with "
@@ -184,9 +184,13 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
         folder = study.folder(row)
         yield finetuning(f"{folder.parent.name}/teacher", folder)
         shards = folder.parent / "predictions"
-        numbers = shard_numbers(weak.samples, shard_rows(shards, weak.samples, processes))
+        rows = shard_rows(shards, weak.samples, processes)
+        numbers = shard_numbers(weak.samples, rows if study.given_predictions is None else weak.samples)
         done = not missing_shards(shards, "parquet", numbers)
-        yield Stage(f"{folder.parent.name}/predictions", done, weak.samples, 0, 0, flops * weak.samples)
+        # What is given costs what nobody here knows, or nothing.
+        is_given = study.teacher is not None or study.given_predictions is not None
+        looks = 0.0 if is_given else flops * weak.samples
+        yield Stage(f"{folder.parent.name}/predictions", done, weak.samples, 0, 0, looks)
     for row in others:
         folder, clips = study.folder(row), row.clips_per_video
         samples = weak.samples if clips is None else _clips(study.manifest, clips)

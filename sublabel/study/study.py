@@ -24,6 +24,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,14 +34,14 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from sublabel.errors import ConfigError, MediaError, TableError
+from sublabel.errors import ConfigError, MediaError
 from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.files import remove_all_abandoned, write_atomically
 from sublabel.jobs import job_map
-from sublabel.labels import Alignment, Vocabulary
 from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
 from sublabel.provenance import fingerprint, refuse_others
+from sublabel.study.classes import StudyClasses, weak_sample_ids
 from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
 from sublabel.study.media import StudyMedia
 from sublabel.study.options import StudyOptions
@@ -48,7 +49,7 @@ from sublabel.study.strategies import BASELINE
 from sublabel.tables import (
     Relabeled,
     open_manifest,
-    read_predictions_metadata,
+    read_label_space,
     read_relabeled,
     relabel_table,
     select_predictions,
@@ -58,6 +59,7 @@ from sublabel.teacher import Teacher, as_teacher, predict_manifest
 from sublabel.training import (
     LabeledDataset,
     MediaInputs,
+    ModelCard,
     TrainedModel,
     best_precision,
     finetune,
@@ -71,6 +73,7 @@ from sublabel.training import (
     test,
     warm_start,
 )
+from sublabel.training.modules import make_metric
 
 _log = logging.getLogger(__name__)
 
@@ -95,14 +98,15 @@ class Study:
         options: What to compare.
         out: Folder for all artefacts; an earlier run in it goes on where it stopped.
         run: How to run it; may change in a begun folder.
-        teacher: Looks at the weak samples in place of the model that is trained on the target set alone.
+        teacher: Looks at the weak samples in place of the model that is trained on the target set alone: one
+            of yours, or what `finetune` returned.
         predictions: A finished predictions table, in place of a teacher's pass.
 
     Raises:
         ConfigError: `out` holds a study with other options or another manifest, the domain has no such
             backbone or augmentation, a class of `no_flip` does not exist, both a teacher and predictions are
             given, or several jobs are to train on several devices each.
-        TableError: The manifest lacks a split or column.
+        TableError: The manifest lacks a split or column, or the predictions a weak sample.
     """
 
     def __init__(
@@ -113,7 +117,7 @@ class Study:
         out: str | Path,
         *,
         run: RunOptions | None = None,
-        teacher: Teacher | None = None,
+        teacher: Teacher | TrainedModel | None = None,
         predictions: str | Path | None = None,
     ) -> None:
         if teacher is not None and predictions is not None:
@@ -122,25 +126,23 @@ class Study:
         self.options = options
         self.out = Path(out)
         self.run_options = run or RunOptions()
-        self.teacher = None if teacher is None else as_teacher(teacher)
+        self.precision = best_precision() if options.precision == "auto" else options.precision
+        self.teacher = None if teacher is None else self._as_teacher(teacher)
         self.given_predictions = predictions
         self.manifest_path = Path(manifest).resolve()
         self.manifest = open_manifest(manifest)
         self.manifest.check()
         for column in ("weak_label", "label", *(["source_id"] if options.clips_per_video else [])):
             self.manifest.require(column)
-        self.target_vocabulary = self.manifest.filter(split="target_train").vocabulary("label")
-        self.weak_vocabulary, self.teacher_vocabulary = self._label_vocabularies()
-        self._refuse_unknown_classes()
-        self.alignment = self._full_alignment()
-        self.precision = best_precision() if options.precision == "auto" else options.precision
+        self.classes = StudyClasses.of(self.manifest, options, self.teacher, predictions)
         self._refuse_impossible_training()
         self.fingerprint = fingerprint(manifest)
+        self._has_begun = False
         self._refuse_another_study()
         self.media = StudyMedia(
             self.manifest,
             self.fingerprint,
-            self.target_vocabulary,
+            self.classes.target,
             domain,
             self.run_options,
             self.out,
@@ -160,10 +162,7 @@ class Study:
         method = method or train_row
         remove_all_abandoned(self.out)
         start_processes(self.trainer())
-        tested = self.media.target_labels("target_test")
-        self.media.target_labels("target_train")
-        # Not before: a manifest from which unreadable samples were taken after a refusal is another one.
-        self._claim_folder()
+        self._begin()
         # Read and, if so wanted, decoded before the jobs start, which then all have it.
         self.media.table("weak")
         first, others = self.rows()
@@ -176,9 +175,8 @@ class Study:
                 # What leaves nothing to train on must not wait until its turn comes.
                 self.relabel(row)
             runs += run_all(method, itertools.repeat(self), others)
-        comparison = Comparison(
-            runs=tuple(runs), baseline=BASELINE, test_samples=int(np.count_nonzero(tested >= 0))
-        )
+        tested = np.count_nonzero(self.media.target_labels("target_test") >= 0)
+        comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=int(tested))
         _write_json(self.out / COMPARISON_FILE, comparison.to_dict())
         with write_atomically(self.out / "comparison.md") as file:
             file.write(comparison.to_markdown().encode())
@@ -206,14 +204,13 @@ class Study:
         The teacher is the one that was given, or the model of the first row; or what was given are finished
         predictions, of which the study keeps those of its weak samples.
         """
+        self._begin()
         out = seed_folder(self.out, seed) / "predictions"
         weak = self.manifest.filter(split="weak")
         if self.given_predictions is not None:
             shard = out / "part-00000.parquet"
             if not shard.exists():
-                sample_ids = self.media.table("weak").rows["sample_id"].combine_chunks()
-                kept = select_predictions(self.given_predictions, shard, sample_ids)
-                _refuse_missing_predictions(self.given_predictions, kept, len(sample_ids), shard)
+                select_predictions(self.given_predictions, shard, weak_sample_ids(self.manifest))
             return out
         preprocessing = self.new_backbone(seed)[1]
         summary = predict_manifest(
@@ -222,7 +219,7 @@ class Study:
             out,
             reader=self.media.table("weak").reader if self.run_options.decode_once else self.domain,
             transform=self.domain.evaluation_transform(preprocessing),
-            weak_vocabulary=self.weak_vocabulary,
+            weak_vocabulary=self.classes.weak,
             batch_size=self.run_options.eval_batch_size,
             num_workers=self.run_options.num_workers,
         )
@@ -233,14 +230,14 @@ class Study:
         """Turn a row's (weak label, teacher prediction) pairs into pre-training targets by its strategy.
 
         Raises:
-            ConfigError: The strategy drops every sample, or the folder holds labels of other options of it.
+            ConfigError: The strategy drops every sample.
         """
+        self._begin()
         strategy = self.options.strategies[_strategy_of(row)]
         path = self.folder(row) / "relabeled.parquet"
         if not path.exists():
-            relabel_table(self._predictions(row), path, strategy, alignment=self.alignment)
+            relabel_table(self._predictions(row), path, strategy, alignment=self.classes.alignment)
         table = read_relabeled(path)
-        refuse_others(path, dict(table.space.strategy), strategy.to_dict())
         if not table.targets.keep.any():
             raise ConfigError(
                 f"{row.strategy!r} drops all {len(table.targets)} weak samples, so there is nothing to "
@@ -288,13 +285,14 @@ class Study:
         Returns:
             The folder of the fine-tuned model.
         """
+        self._begin()
         folder = self.folder(row) if row.strategy is None else self.folder(row) / "finetuned"
         if (folder / "card.json").exists():
             return folder
-        options, names = self.options.finetune, self.target_vocabulary.names
+        options, names = self.options.finetune, self.classes.target.names
         labels = self.media.target_labels("target_train")
         backbone, preprocessing = self.new_backbone(row.seed)
-        report = None if pretrained is None else str(warm_start(backbone, pretrained))
+        report = None if pretrained is None else warm_start(backbone, pretrained)
         unflipped = np.isin(
             labels, [label for label, name in enumerate(names) if name in self.options.no_flip]
         )
@@ -308,7 +306,7 @@ class Study:
                 classes=names,
                 **self._stage(folder, preprocessing),
             )
-        self._save(folder, model, row, {}, warm_start=report)
+        self._save(folder, replace(model, warm_start=report), row, {})
         return folder
 
     def test(self, row: Row, finetuned: Path) -> RunMetrics:
@@ -364,10 +362,13 @@ class Study:
         return int(trainer.world_size * trainer.accumulate_grad_batches)
 
     def _trained_teacher(self, seed: int) -> Teacher:
-        classifier, card = load_model(self.folder(Row(None, seed)), domain=self.domain)
-        return as_teacher(
-            classifier, card.classes, top_k=self.options.teacher_top_k, precision=self.precision
-        )
+        return self._as_teacher(*load_model(self.folder(Row(None, seed)), domain=self.domain))
+
+    def _as_teacher(
+        self, model: Teacher | TrainedModel | nn.Module, card: ModelCard | None = None
+    ) -> Teacher:
+        classes = None if card is None else card.classes
+        return as_teacher(model, classes, top_k=self.options.teacher_top_k, precision=self.precision)
 
     def _predictions(self, row: Row) -> Path:
         whole = seed_folder(self.out, row.seed) / "predictions"
@@ -404,9 +405,7 @@ class Study:
             "checkpoint": folder / "last.ckpt",
         }
 
-    def _save(
-        self, folder: Path, model: TrainedModel, row: Row, prints: dict[str, str], **made_by: Any
-    ) -> None:
+    def _save(self, folder: Path, model: TrainedModel, row: Row, prints: dict[str, str]) -> None:
         """Save a model with its card and log, in place of its checkpoint."""
         lines = "".join(f"{json.dumps(dict(entry))}\n" for entry in model.log)
         with write_atomically(folder / "training.jsonl") as file:
@@ -416,62 +415,27 @@ class Study:
             domain=self.domain,
             backbone=self.options.backbone,
             fingerprints={**prints, "manifest": self.fingerprint},
-            made_by={"seed": row.seed, "precision": self.precision, **made_by},
+            made_by={"seed": row.seed, "precision": self.precision},
         )
         (folder / "last.ckpt").unlink(missing_ok=True)
 
     def _pretraining_facts(self, row: Row) -> dict[str, Any]:
         if row.strategy is None:
             return {}
-        labels = self.relabel(row)
+        labels, pretrained = self.relabel(row), self.folder(row) / "pretrained"
+        is_pretrained = (pretrained / "card.json").exists()
         return {
             "classes": labels.space.num_classes,
             "samples": int(np.count_nonzero(labels.targets.keep)),
             "pool": len(labels.targets),
-            "steps": read_card(self.folder(row) / "pretrained").made_by.get("steps"),
+            "steps": read_card(pretrained).made_by.get("steps") if is_pretrained else None,
         }
-
-    def _label_vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """The weak and the teacher's classes, as finished predictions or a teacher say them."""
-        if self.given_predictions is not None:
-            metadata = read_predictions_metadata(self.given_predictions)
-            return metadata.weak_vocabulary, metadata.teacher_vocabulary
-        weak = self.manifest.filter(split="weak").vocabulary("weak_label")
-        return weak, self.target_vocabulary if self.teacher is None else self.teacher.vocabulary
-
-    def _refuse_unknown_classes(self) -> None:
-        tested = self.manifest.filter(split="target_test").vocabulary("label")
-        untrained = sorted({*tested.names} - {*self.target_vocabulary.names})
-        if untrained:
-            raise TableError(
-                f"target_test has the class {untrained[0]!r}, and target_train has not: every class that is "
-                "tested needs training samples"
-            )
-        known = {*self.weak_vocabulary, *self.teacher_vocabulary, *self.target_vocabulary}
-        unknown = [name for name in self.options.no_flip if name not in known]
-        if unknown:
-            raise ConfigError(
-                f"no_flip names {', '.join(map(repr, unknown))}, which is neither a weak label nor a target "
-                "class of this manifest: check the spelling"
-            )
-
-    def _full_alignment(self) -> dict[str, str | list[str]] | None:
-        """The classes that agree by the options, and those of equal names that the options do not list.
-
-        Raises:
-            LabelError: The options name a class that does not exist.
-        """
-        if self.options.alignment is None:
-            return None
-        weak, teacher = self.weak_vocabulary, self.teacher_vocabulary
-        alignment = {**{name: name for name in weak if name in teacher}, **self.options.alignment}
-        # A wrong name must not wait until the teacher is trained.
-        Alignment.of(alignment, weak, teacher)
-        return alignment
 
     def _refuse_impossible_training(self) -> None:
         """Refuse names that do not exist before anything is trained."""
         refuse_several_devices(self.run_options)
+        for metric in self.options.metrics:
+            make_metric(metric, len(self.classes.target))
         _, preprocessing = self.new_backbone(seed=0)
         for stage in (self.options.pretrain, self.options.finetune):
             self.domain.training_transform(preprocessing, stage.augmentation)
@@ -482,7 +446,7 @@ class Study:
         given = self.given_predictions
         return {
             **self.options.fixed(),
-            "alignment": self.alignment,
+            "alignment": self.classes.alignment,
             "manifest": self.fingerprint,
             "domain": self.domain.options(),
             "number of devices": self.devices_a_step,
@@ -496,6 +460,21 @@ class Study:
             refuse_others(
                 f"the study in {self.out}", stored["same"], self._sameness, defaults=StudyOptions.defaults()
             )
+        for row in self.rows()[1]:
+            labels = self.folder(row) / "relabeled.parquet"
+            if labels.exists():
+                made_by = self.options.strategies[_strategy_of(row)].to_dict()
+                refuse_others(labels, dict(read_label_space(labels).strategy), made_by)
+
+    def _begin(self) -> None:
+        """Look at the target samples, and claim the folder, before the first stage that leaves something."""
+        if self._has_begun:
+            return
+        for split in ("target_test", "target_train"):
+            self.media.target_labels(split)
+        # Not before: a manifest from which unreadable samples were taken after a refusal is another one.
+        self._claim_folder()
+        self._has_begun = True
 
     def _claim_folder(self) -> None:
         out = self.out.resolve()
@@ -504,7 +483,7 @@ class Study:
         manifest = self.manifest_path.relative_to(out) if is_inside else self.manifest_path
         record = {
             "same": self._sameness,
-            "options": {**self.options.model_dump(mode="json"), "alignment": self.alignment},
+            "options": {**self.options.model_dump(mode="json"), "alignment": self.classes.alignment},
             "domain": self.domain.name,
             "manifest": str(manifest),
         }
@@ -537,15 +516,6 @@ def _strategy_of(row: Row) -> str:
     if row.strategy is None:
         raise ConfigError("the row without weak pre-training has no strategy: there is nothing to relabel")
     return row.strategy
-
-
-def _refuse_missing_predictions(given: str | Path, kept: int, samples: int, shard: Path) -> None:
-    if kept != samples:
-        shard.unlink()
-        raise TableError(
-            f"{given} has predictions of {kept} of the {samples} weak samples; expected one row for each, "
-            "with a status where there is no prediction"
-        )
 
 
 def _write_json(path: Path, content: Any) -> None:

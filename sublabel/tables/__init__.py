@@ -15,6 +15,7 @@ from sublabel.tables.relabeled import (
     Relabeled,
     RelabelSummary,
     count_table,
+    read_label_space,
     read_relabeled,
     relabel_table,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "iter_batches",
     "iter_pairs",
     "open_manifest",
+    "read_label_space",
     "read_metadata",
     "read_predictions_metadata",
     "read_relabeled",

@@ -258,6 +258,24 @@ def _statuses(
     return sorted_dictionary(pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names))), seen
 
 
+def read_label_space(path: Location) -> LabelSpace:
+    """Read the label space of a relabeled table, without its rows.
+
+    Raises:
+        TableError: The file is damaged, or not a relabeled table.
+        LabelError: The space was changed.
+    """
+    text = read_metadata(path).get("label_space")
+    if text is None:
+        raise TableError(
+            f"{path} is not a relabeled table: its metadata has no label space; `sublabel relabel` writes it"
+        )
+    try:
+        return LabelSpace.from_json(text)
+    except LabelError as error:
+        raise LabelError(f"{path}: {error}") from error
+
+
 def read_relabeled(path: Location) -> Relabeled:
     """Read a relabeled table.
 
@@ -266,13 +284,8 @@ def read_relabeled(path: Location) -> Relabeled:
             twice.
         LabelError: Its label space was changed, or its labels are those of another one.
     """
-    text = read_metadata(path).get("label_space")
-    if text is None:
-        raise TableError(
-            f"{path} is not a relabeled table: its metadata has no label space; `sublabel relabel` writes it"
-        )
+    space = read_label_space(path)
     try:
-        space = LabelSpace.from_json(text)
         fields = target_fields(space)
         names = [field.name for field in fields]
         table = _read_columns(path, pa.schema([RELABELED_SCHEMA.field("sample_id"), *fields]))

@@ -25,7 +25,9 @@ class _EpochLog(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Note the means of an epoch."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.entries.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **logged})
+        # A training that goes on may first end the epoch whose end is in the checkpoint already.
+        if logged:
+            self.entries.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **logged})
 
 
 @contextmanager

@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recipes.image_noisy import main, parse
+import sublabel as sl
+from recipes.image_noisy import PRESETS, main
 from sublabel.errors import ConfigError, TableError
+from sublabel.study import parse_preset
 from sublabel_image.reading import image_bytes
+from tests.study.seeing import OneOfEach
 
 QUICK = ["--seeds", "1", "--pretrain.epochs", "1", "--finetune.epochs", "1"]
 TINY = ["--backbone", "small_resnet7", "--image_size", "8", "--num_workers", "0"]
@@ -89,8 +92,13 @@ def test_cifar10_presets_take_the_noisy_column_or_draw_pages(tmp_path):
         main(["--preset", "cifar10n", "--out", str(tmp_path / "all"), *options, "--clean_images", "40"])
 
 
+def parse(arguments):
+    preset, (study, run, data) = parse_preset(PRESETS, "", arguments)
+    return preset, study, run, data
+
+
 def test_several_nested_options_hold_together():
-    _, study, data = parse(
+    _, study, _, data = parse(
         ["--pretrain.epochs", "8", "--pretrain.learning_rate", "0.1", "--clean_images", "50"]
     )
     assert (study.pretrain.epochs, study.pretrain.learning_rate) == (8, 0.1)
@@ -100,17 +108,21 @@ def test_several_nested_options_hold_together():
 
 def test_a_printed_config_can_be_run_again(tmp_path):
     config = tmp_path / "run.yaml"
-    config.write_text("preset: cifar10n\ndata: somewhere\nfinetune:\n  epochs: 3\n")
-    preset, study, data = parse(["--config", str(config)])
+    config.write_text("preset: cifar10n\ndata: somewhere\njobs: 3\nfinetune:\n  epochs: 3\n")
+    preset, study, run, data = parse(["--config", str(config)])
     assert (preset, data.data, data.image_size, study.finetune.epochs) == ("cifar10n", "somewhere", 32, 3)
+    assert run.jobs == 3
 
 
 def test_strategies_can_be_chosen():
-    _, study, _ = parse(
+    _, study, _, _ = parse(
         ["--strategies", "{weak-only: {kind: weak_only}, mine: {kind: raw_spl, min_count: 9}}"]
     )
     assert list(study.strategies) == ["weak-only", "mine"]
-    assert study.strategies["mine"].min_count == 9
+    assert study.strategies["mine"] == sl.RawSPL(min_count=9)
+    path = "{kind: 'tests.study.seeing:OneOfEach', min_count: 4}"
+    _, study, _, _ = parse(["--strategies", f"{{mine: {path}}}"])
+    assert study.strategies["mine"] == OneOfEach(min_count=4)
 
 
 def test_two_devices_train_one_model_and_print_one_table(tmp_path):
@@ -168,7 +180,7 @@ def test_a_refused_run_leaves_the_manifest_of_a_finished_study_alone(tmp_path):
     options = ["--out", str(tmp_path), *QUICK, "--strategies", "{weak-only: {kind: weak_only}}"]
     comparison = main(options)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="holds a study of another manifest: choose another --out"):
+    with pytest.raises(ConfigError, match="parquet was made with another manifest: .*choose another"):
         main([*options, "--data_seed", "1"])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert main(options) == comparison

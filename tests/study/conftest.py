@@ -81,8 +81,6 @@ def study(manifest, out, **options):
 
 def train_teacher(made, seed=0):
     """The first row of a seed, whose model is the teacher, and its pass over the weak split."""
-    made.media.target_labels("target_train")
-    made._claim_folder()
     metrics = train_row(made, Row(None, seed))
     made.predict(seed)
     return metrics

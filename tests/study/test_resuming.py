@@ -47,7 +47,7 @@ def test_another_study_is_not_mixed_into_the_folder(finished, manifest):
     with pytest.raises(ConfigError, match="was made with another finetune.epochs.*choose another"):
         study(manifest, finished[0], finetune=TrainOptions(epochs=3))
     with pytest.raises(ConfigError, match="was made with another min_count.*choose another folder"):
-        study(manifest, finished[0], strategies={"raw SPL": sl.RawSPL(min_count=50)}).run()
+        study(manifest, finished[0], strategies={"raw SPL": sl.RawSPL(min_count=50)})
 
 
 def test_another_domain_is_not_mixed_into_the_folder(finished, manifest):

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import sublabel as sl
+from sublabel.errors import TableError
 from sublabel.files import create_partial, remove_abandoned
 from sublabel.labels import ConfidentCounts, ConfidentSPL, ProbabilityMass, TopKSPL, TwoHead
 from sublabel.tables import (
     _chunks,
     _opened,
     count_table,
+    read_label_space,
     read_relabeled,
     relabel_table,
     relabeled,
@@ -340,3 +342,12 @@ def test_only_abandoned_files_of_ours_are_removed(tmp_path):
     hold.close()
     remove_abandoned(path)
     assert sorted(tmp_path.iterdir()) == sorted([*kept, other])
+
+
+def test_the_space_is_read_without_the_rows(predictions, tmp_path):
+    relabel_table(predictions, tmp_path / "out.parquet", SPL)
+    space = read_label_space(tmp_path / "out.parquet")
+    assert space.fingerprint == read_relabeled(tmp_path / "out.parquet").space.fingerprint
+    assert space.strategy == SPL.to_dict()
+    with pytest.raises(TableError, match="is not a relabeled table"):
+        read_label_space(predictions)
