@@ -252,6 +252,10 @@ class HeadTargets(HardTargets):
     Args:
         labels: int64 (N, H), each counted from 0 within its head, -1 where a sample is not used.
         heads: The widths of the heads.
+
+    Example:
+        >>> HeadTargets(np.array([[1, 0], [-1, -1]]), (2, 3)).main_classes.tolist()
+        [[1, 2], [-1, -1]]
     """
 
     def __init__(self, labels: np.ndarray, heads: tuple[int, ...], reasons: Reasons = None) -> None:
@@ -283,6 +287,11 @@ class SoftTargets(Targets):
     Args:
         rows: `scipy.sparse.csr_array` float32 (N, K); a row sums to 1, or is empty where there is no target.
         reasons: str (N,).
+
+    Example:
+        >>> rows = sparse.csr_array(np.array([[0.25, 0.75], [0, 0], [0.5, 0.5]], dtype=np.float32))
+        >>> SoftTargets(rows).main_classes.tolist()
+        [[1], [-1], [0]]
     """
 
     def __init__(self, rows: Any, reasons: Reasons = None) -> None:

@@ -230,7 +230,7 @@ def test_only_spaces_whose_cells_have_one_class_are_drawn(refined):
     titles = [panel["title"] for panel in label_spaces_chart(data).to_dict()["concat"]]
     classes = data.space("confident").space.num_classes
     assert titles[6:] == [f"confident: {classes} classes (sure samples)", titles[-1]]
-    assert titles[-1].startswith("top-k: ")
+    assert titles[-1] == f"top-k: {data.space('top-k').space.num_classes} classes"
     for name in ("two heads", "matched control"):
         with pytest.raises(ConfigError, match=f"'{name}' draws .*, or has two .*: choose of weak-only, "):
             label_space_chart(data, data.space(name))
