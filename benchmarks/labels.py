@@ -27,7 +27,8 @@ import pyarrow.compute as pc
 from jsonargparse import auto_cli
 
 from sublabel.inspection import inspect_confusion
-from sublabel.labels import ConfidentCounts, ConfusionMatrix, RawSPL, Vocabulary, build_confusion
+from sublabel.labels import ConfidentCounts, ConfusionMatrix, Pairs, RawSPL, Vocabulary
+from sublabel.labels import count as count_pairs
 from sublabel.tables import PREDICTIONS_SCHEMA, PredictionsMetadata, TableWriter, iter_batches, relabel_table
 
 LIBRARIES = ("numpy", "scipy", "pyarrow", "scikit-learn", "polars", "duckdb", "cleanlab")
@@ -100,15 +101,20 @@ def small_vocabulary(pairs: int) -> dict[str, Any]:
 
     weak, teacher = random_pairs(pairs, 200)
     vocabulary = Vocabulary.of(200)
-    space = RawSPL().fit(ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=vocabulary))
+
+    def checked() -> Pairs:
+        return Pairs(weak, teacher, weak_vocabulary=vocabulary)
+
+    space = RawSPL().fit(count_pairs(checked()))
     targets = np.empty_like(weak), np.empty_like(teacher)
     return {
         "copy into new arrays": best_of(7, lambda: (weak.copy(), teacher.copy())),
         "copy into old arrays": best_of(
             7, lambda: (np.copyto(targets[0], weak), np.copyto(targets[1], teacher))
         ),
-        "count": best_of(7, lambda: ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=vocabulary)),
-        "assign": best_of(7, lambda: space.assign(weak, teacher)),
+        "validate": best_of(7, checked),
+        "count": best_of(7, lambda: count_pairs(checked())),
+        "assign": best_of(7, lambda: space.assign(checked())),
         "scikit-learn": best_of(1, lambda: confusion_matrix(weak, teacher, labels=np.arange(200))),
     }
 
@@ -120,7 +126,7 @@ def count(how: str, pairs: int, classes: int) -> dict[str, Any]:
     vocabulary = Vocabulary.of(classes)
 
     def ours() -> int:
-        return ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=vocabulary).counts.nnz
+        return count_pairs(Pairs(weak, teacher, weak_vocabulary=vocabulary)).counts.nnz
 
     def scipy_csr() -> int:
         from scipy import sparse
@@ -154,7 +160,7 @@ def count(how: str, pairs: int, classes: int) -> dict[str, Any]:
 
 @task
 def inspect(pairs: int, classes: int) -> dict[str, Any]:
-    confusion = ConfusionMatrix.from_labels(*random_pairs(pairs, classes), weak_vocabulary=classes)
+    confusion = count_pairs(Pairs(*random_pairs(pairs, classes), weak_vocabulary=classes))
     return measured(lambda: inspect_confusion(confusion))[0]
 
 
@@ -213,7 +219,7 @@ def relabel(how: str, predictions: str, out: str, threads: int | None = None) ->
         joined = pairs.join(
             labels.collect(engine="streaming").lazy(), on=cell, how="left", maintain_order="left"
         )
-        joined.select("sample_id", pl.col("label").fill_null(-1)).sink_parquet(out)
+        joined.select("sample_id", pretrain_label=pl.col("label").fill_null(-1)).sink_parquet(out)
 
     def duckdb(order: str = "") -> None:
         import duckdb
@@ -231,7 +237,7 @@ def relabel(how: str, predictions: str, out: str, threads: int | None = None) ->
                     FROM pairs WHERE weak_label IS NOT NULL AND teacher IS NOT NULL
                     GROUP BY weak_label, teacher HAVING count(*) >= {MIN_COUNT}
                 )
-                SELECT sample_id, coalesce(label, -1) AS label
+                SELECT sample_id, coalesce(label, -1) AS pretrain_label
                 FROM pairs LEFT JOIN labels USING (weak_label, teacher) {order}
             ) TO '{out}' (FORMAT parquet)
             """
@@ -250,13 +256,13 @@ def relabel(how: str, predictions: str, out: str, threads: int | None = None) ->
 @task
 def same_rows(first: str, second: str) -> dict[str, Any]:
     """Whether two relabeled tables hold the same rows in the same order."""
-    batches = [iter_batches(path, ["sample_id", "label"], 1_000_000) for path in (first, second)]
+    batches = [iter_batches(path, ["sample_id", "pretrain_label"], 1_000_000) for path in (first, second)]
     return {"same": all(a == b for a, b in zip(_even(batches[0]), _even(batches[1]), strict=True))}
 
 
 def _even(batches: Iterable[pa.RecordBatch], rows: int = 1_000_000) -> Iterable[pa.Table]:
     """Tables of one size and one type, whoever wrote them."""
-    schema = pa.schema([("sample_id", pa.string()), ("label", pa.int64())])
+    schema = pa.schema([("sample_id", pa.string()), ("pretrain_label", pa.int64())])
     waiting = schema.empty_table()
     for batch in batches:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema)])
@@ -281,12 +287,12 @@ def curve_point(samples: int, classes: int) -> dict[str, Any]:
 
     for seed, size in enumerate(sizes):
         pairs = random_pairs(size, classes, seed)
-        timed("count", lambda pairs=pairs: confusion.update(*pairs))
+        timed("count", lambda pairs=pairs: confusion.update(Pairs(*pairs, weak_vocabulary=vocabulary)))
     timed("count", lambda: confusion.counts)
     space = timed("fit", lambda: RawSPL(min_count=10).fit(confusion))
     for seed, size in enumerate(sizes):
         pairs = random_pairs(size, classes, seed)
-        timed("assign", lambda pairs=pairs: space.assign(*pairs))
+        timed("assign", lambda pairs=pairs: space.assign(Pairs(*pairs, weak_vocabulary=vocabulary)))
     return {**seconds, "peak": held_bytes("VmHWM"), "cells": confusion.counts.nnz}
 
 
@@ -306,8 +312,8 @@ def cleanlab(samples: int, classes: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def ours() -> None:
-        builder = ConfidentCounts(candidates="top_k").start(classes)
-        found["ours"] = build_confusion(builder, lambda: [(weak, top_ids, top_probs)]).counts.toarray()
+        pairs = Pairs(weak, (top_ids, top_probs), weak_vocabulary=classes)
+        found["ours"] = count_pairs(pairs, ConfidentCounts(candidates="top_k")).counts.toarray()
 
     def theirs() -> None:
         found["theirs"] = compute_confident_joint(weak, probabilities, calibrate=False)

@@ -25,6 +25,15 @@ def test_the_label_algebra_and_the_command_line_need_no_torch():
     assert loaded_after(code) == "[]"
 
 
+def test_labels_of_any_strategy_need_neither_torch_nor_a_table_library():
+    code = (
+        "import sys, sublabel as sl; pairs = sl.Pairs([0, 1], ([1, 1], [0.5, 0.5]), sample_ids=['a', 'b']); "
+        "[sl.relabel(pairs, model()).targets for model in sl.strategies().values()]; "
+        "assert not {'pandas', 'polars', 'pyarrow', 'jax'} & set(sys.modules)"
+    )
+    assert loaded_after(code) == "[]"
+
+
 def test_every_public_name_is_there():
     assert set(sublabel.__all__) <= set(dir(sublabel))
     assert all(getattr(sublabel, name).__name__ == name for name in sublabel.__all__)

@@ -35,7 +35,7 @@ def check_range(labels: np.ndarray, vocabulary: Vocabulary, axis: str) -> None:
 
     Args:
         labels: Integers (N,).
-        vocabulary: Of K classes.
+        vocabulary: The K classes.
         axis: What the labels are called in the message, such as "weak".
 
     Raises:

@@ -43,7 +43,29 @@ def read_column(values: Any, what: str) -> Column:
     for library, read in _READERS.items():
         if type(values).__module__.partition(".")[0] == library:
             return read(values, what)
+    if isinstance(values, list | tuple) and any(issubclass(kind, str) for kind in {*map(type, values)}):
+        # An array of strings of one width would only be taken apart again.
+        return _from_objects(list(values), what)
     return _from_numpy(_as_numpy(values, what), what)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a single entry says that there is none: None, NaN, NA or NaT."""
+    return type(value).__name__ in MISSING_TYPES or (isinstance(value, float) and value != value)
+
+
+def arrow_of(values: Any) -> Any:
+    """The Arrow array of what holds one (Arrow, Polars, pandas on Arrow), else None."""
+    if is_of(values, "pyarrow") and hasattr(values, "type"):
+        return values
+    if is_of(values, "polars") and hasattr(values, "to_arrow") and not hasattr(values, "columns"):
+        return values.to_arrow()
+    dtype = getattr(values, "dtype", None)
+    if is_of(values, "pandas") and (
+        type(dtype).__name__ == "ArrowDtype" or getattr(dtype, "storage", None) == "pyarrow"
+    ):
+        return getattr(values, "array", values).__arrow_array__()
+    return None
 
 
 def is_of(values: Any, library: str) -> bool:
@@ -88,7 +110,7 @@ def _from_numpy(array: np.ndarray, what: str) -> Column:
         return Column(np.empty(0, dtype=np.int64), None)
     kind = array.dtype.kind
     if kind in "iu":
-        return Column(array, None)
+        return Column(_signed(array, what), None)
     if kind == "U":
         return _from_names(array.tolist())
     if kind == "f":
@@ -103,11 +125,27 @@ def _from_numpy(array: np.ndarray, what: str) -> Column:
     )
 
 
+def _signed(array: np.ndarray, what: str) -> np.ndarray:
+    """Integers whose dtype also holds -1: unsigned ones keep their bytes where these mean the same."""
+    if array.dtype.kind == "i":
+        return array
+    largest = int(array.max())
+    signed = np.dtype(array.dtype.str.replace("u", "i"))
+    if largest <= np.iinfo(signed).max:
+        return array.view(signed)
+    if largest > np.iinfo(np.int64).max:
+        position = int(array.argmax())
+        raise LabelError(
+            f"{what} {largest} at position {position} is beyond what int64 holds; expected class ids from 0 "
+            "on, with -1 where there is none"
+        )
+    return array.astype(np.int64)
+
+
 def _whole(array: np.ndarray, what: str) -> np.ndarray:
     """Ids that are stored as floats because some are missing (NaN)."""
-    missing = np.isnan(array)
-    filled = np.where(missing, -1, array)
-    whole = np.trunc(filled) == filled
+    filled = np.where(np.isnan(array), -1, array).astype(np.float64)
+    whole = (np.trunc(filled) == filled) & np.isfinite(filled)
     if not whole.all():
         position = int(np.flatnonzero(~whole)[0])
         raise LabelError(
@@ -191,6 +229,8 @@ def _without(column: Column, is_missing: np.ndarray) -> Column:
 
 
 def _from_arrow(values: Any, what: str) -> Column:
+    if not hasattr(values, "type"):
+        raise LabelError(f"{what}s are an Arrow {type(values).__name__}; expected one column of it (N,)")
     kind = str(values.type)
     if kind.startswith("dictionary"):
         if hasattr(values, "unify_dictionaries"):
@@ -209,20 +249,30 @@ def _from_arrow(values: Any, what: str) -> Column:
     if kind == "null":
         return Column(np.full(len(values), -1), None)
     if kind.startswith(("int", "uint")):
-        if values.null_count and kind.startswith("uint"):
-            values = values.cast("int64")
-        return Column(np.asarray(values.fill_null(-1) if values.null_count else values), None)
+        if not values.null_count:
+            return _from_numpy(np.asarray(values), what)
+        column = _from_numpy(np.asarray(values.fill_null(0)), what)
+        return _without(column, np.asarray(values.is_null()))
     if kind in ("halffloat", "float", "double"):
         return Column(_whole(np.asarray(values.cast("double"), dtype=np.float64), what), None)
     raise LabelError(f"{what}s are an Arrow array of {kind}; expected integers or strings (N,)")
 
 
 def _decoded(indices: np.ndarray, entries: Column) -> Column:
-    """What dictionary-encoded entries mean; ids stay ids, and names that no entry has are left out."""
+    """What dictionary-encoded entries mean; ids stay ids, and names that no entry has are left out.
+
+    Args:
+        indices: Integers (N,), positions in the dictionary, -1 for none.
+        entries: The dictionary.
+    """
+    # value_of[i]: id or position in `names` of entry i of the dictionary; the last is that of -1
+    value_of = np.append(entries.values, -1)
     if entries.names is None:
-        return Column(np.append(entries.values, -1)[indices], None)
-    positions = np.append(entries.values, -1)[indices]
-    return _without(Column(positions, entries.names), positions < 0)
+        return Column(value_of[indices], None)
+    occurs = np.zeros(len(value_of), dtype=bool)
+    occurs[indices] = True
+    small = _without(Column(value_of, entries.names), ~occurs)
+    return Column(small.values[indices], small.names)
 
 
 def _from_polars(values: Any, what: str) -> Column:
@@ -234,10 +284,13 @@ def _from_polars(values: Any, what: str) -> Column:
 def _from_pandas(values: Any, what: str) -> Column:
     if hasattr(values, "columns"):
         raise LabelError(f"{what}s are a pandas {type(values).__name__}; expected one column (a Series)")
+    arrow = arrow_of(values)
+    if arrow is not None:
+        return _from_arrow(arrow, what)
     categorical = getattr(values, "cat", values)
     if hasattr(categorical, "codes") and hasattr(categorical, "categories"):
         categories = read_column(np.asarray(categorical.categories), what)
-        return _decoded(np.asarray(categorical.codes).astype(np.int64), categories)
+        return _decoded(np.asarray(categorical.codes), categories)
     if isinstance(values.dtype, np.dtype):
         return _from_numpy(_as_numpy(values.to_numpy(), what), what)
     if values.dtype.kind in "iu":

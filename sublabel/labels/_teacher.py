@@ -9,8 +9,14 @@ import numpy as np
 
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import SUM_TOLERANCE, TOLERANCE, as_array, check_range, iter_rows
-from sublabel.labels._columns import Column, as_numpy_list, is_of, read_column
+from sublabel.labels._columns import Column, is_of, read_column
+from sublabel.labels._rows import floats_of, read_floats, read_frame, read_rows, unpacked
 from sublabel.labels.vocabulary import Vocabulary
+
+COMPARED = 8
+"""Up to so many classes of a sample are compared in pairs."""
+MARKED = 16
+"""More are marked in a table where that is at most so many times as wide as they are many, else sorted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +26,9 @@ class Ranked:
     values: np.ndarray
     """Integers (N,) or (N, k): ids, or positions in `names`, -1 for none; or floats (N, T), all classes'."""
     names: list[str] | None = None
-    """Of the values, where those are positions."""
+    """The distinct names, where the values are positions in them."""
     probabilities: np.ndarray | None = None
-    """Floats of the shape of the values, where those are classes."""
+    """The probability of each class, floats of the shape of the values, where those are classes."""
     columns: list[str] | None = None
     """Names of the T classes, where the values are probabilities under these headings."""
 
@@ -54,13 +60,13 @@ class Ranked:
         flat = ids.ravel()
         check_range(flat, vocabulary, "teacher")
         if ids.ndim == 2:
-            _check_rows(ids)
+            _check_rows(ids, len(vocabulary))
         if self.probabilities is None:
             if self.names is None:
                 _refuse_one_hot(ids, vocabulary)
             return ids, None
         probs = check_probabilities(self.probabilities, ids.shape, known=ids >= 0)
-        wide, wide_ids = probs.reshape(len(ids), -1), ids.reshape(len(ids), -1)
+        wide, wide_ids = (array if array.ndim == 2 else array[:, None] for array in (probs, ids))
         for rows in iter_rows(wide) if wide.size else ():
             check_falling(rows.start, wide_ids[rows], wide[rows])
         return ids, probs
@@ -77,30 +83,29 @@ def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
 
     Args:
         teacher: As `Pairs` takes it.
-        probabilities: Likewise.
+        probabilities: As `Pairs` takes them.
 
     Raises:
         LabelError: It is none of the forms, or the probabilities are not of the shape of the classes.
     """
-    if isinstance(teacher, tuple) and len(teacher) == 2 and not any(map(_is_scalar, teacher)):
+    both = unpacked(teacher)
+    if both is not None:
         if probabilities is not None:
             raise LabelError(
                 "the teacher's probabilities are given twice: as the second of `teacher` and as "
                 "`probabilities`; give them once"
             )
-        teacher, probabilities = teacher
-    if hasattr(teacher, "columns") and (is_of(teacher, "pandas") or is_of(teacher, "polars")):
-        return _frame(teacher, probabilities)
-    array = _as_rows(teacher)
+        teacher, probabilities = both
+    if hasattr(teacher, "columns") and any(is_of(teacher, name) for name in ("pandas", "polars", "pyarrow")):
+        scores, names = read_frame(teacher)
+        _refuse_beside(probabilities, scores)
+        return Ranked(scores, columns=names)
+    array = read_rows(teacher)
     if array is None:
         column = read_column(teacher, "teacher prediction")
         return Ranked(column.values, column.names, _beside(probabilities, column.values.shape))
     if array.dtype.kind == "f":
-        if probabilities is not None:
-            raise LabelError(
-                f"`teacher` are floats of shape {array.shape}, the probabilities of all classes, and "
-                "`probabilities` are given too; give one of them"
-            )
+        _refuse_beside(probabilities, array)
         return Ranked(array)
     if array.dtype.kind == "b":
         raise LabelError(
@@ -110,6 +115,15 @@ def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
     column = read_column(array.ravel(), "teacher prediction")
     values = column.values.reshape(array.shape)
     return Ranked(values, column.names, _beside(probabilities, values.shape))
+
+
+def _refuse_beside(probabilities: Any, scores: np.ndarray) -> None:
+    if probabilities is not None:
+        raise LabelError(
+            f"`teacher` are floats of shape {scores.shape}, the probabilities of all classes, and "
+            "`probabilities` are given too; give one of them, or, for the k most probable classes, the tuple "
+            "(top_ids, top_probs) in this order"
+        )
 
 
 def check_probabilities(
@@ -129,10 +143,10 @@ def check_probabilities(
         LabelError: Another shape or dtype, or a value outside 0–1.
     """
     probs = as_array(values)
-    if probs.shape != shape or (probs.dtype.kind not in "fiu" and probs.size):
+    if probs.shape != shape or (probs.dtype.kind != "f" and probs.size):
         raise LabelError(
             f"the teacher's probabilities have shape {probs.shape} and dtype {probs.dtype}; expected floats "
-            f"of shape {shape}, one for each of its classes"
+            f"of shape {shape}, one for each of its classes; a tuple is (classes, probabilities)"
         )
     if known is not None and not known.all():
         probs = np.where(known, probs, 0)
@@ -161,16 +175,18 @@ def check_falling(first: int, labels: np.ndarray, probs: np.ndarray) -> None:
     Raises:
         LabelError: A sample's do.
     """
-    sums = probs.sum(axis=1, dtype=np.float64)
+    # columns[j]: the j-th probability of each sample, contiguous, (k, N)
+    columns = np.ascontiguousarray(probs.T)
+    sums = columns.sum(axis=0, dtype=np.float64)
     if sums.max() > 1 + SUM_TOLERANCE:
         position = int(sums.argmax())
         raise LabelError(
             f"the teacher's probabilities of the sample at position {first + position} sum to "
             f"{sums[position]:.4g}; expected at most 1: are they logits, or one score for each class?"
         )
-    rising = (probs[:, 1:] > probs[:, :-1] + TOLERANCE) & (labels[:, :-1] >= 0)
+    rising = ((columns[1:] > columns[:-1] + TOLERANCE) & (labels.T[:-1] >= 0)).any(axis=0)
     if rising.any():
-        position = int(rising.any(axis=1).argmax())
+        position = int(rising.argmax())
         raise LabelError(
             f"the teacher's probabilities of the sample at position {first + position} are "
             f"{probs[position].tolist()}; expected the most probable class first, then the others in falling "
@@ -182,10 +198,8 @@ def _beside(probabilities: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     """Probabilities that stand beside classes of a shape."""
     if probabilities is None:
         return None
-    if hasattr(probabilities, "to_numpy") and not hasattr(probabilities, "__array__"):
-        probabilities = probabilities.to_numpy()
-    rows = _as_rows(probabilities)
-    array = as_array(probabilities) if rows is None else rows
+    rows = read_rows(probabilities, floats_end=True)
+    array = read_floats(probabilities) if rows is None else floats_of(rows)
     if array.shape != shape:
         raise LabelError(
             f"the teacher's probabilities have shape {array.shape}, its classes {shape}; expected one "
@@ -194,97 +208,56 @@ def _beside(probabilities: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     return array
 
 
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | bytes) or not hasattr(value, "__len__")
-
-
-def _frame(frame: Any, probabilities: Any) -> Ranked:
-    """A data frame with a column of probabilities for each class."""
-    array = as_array(frame.to_numpy())
-    if array.dtype.kind not in "fiu" or probabilities is not None:
-        raise LabelError(
-            f"`teacher` is a data frame of {array.dtype}; expected a column of probabilities for each class, "
-            "and no `probabilities` beside them"
-        )
-    names = list(frame.columns)
-    return Ranked(array.astype(np.float64), columns=names if all(isinstance(n, str) for n in names) else None)
-
-
-def _as_rows(values: Any) -> np.ndarray | None:
-    """An array (N, k) of ids, names or scores; None of anything that is not two-dimensional."""
-    if is_of(values, "pyarrow"):
-        if "list" not in str(values.type):
-            return None
-        values = values.to_pylist()
-    elif is_of(values, "polars") or is_of(values, "pandas"):
-        if not (
-            len(values)
-            and isinstance(values.iloc[0] if hasattr(values, "iloc") else values[0], list | np.ndarray)
-        ):
-            return None
-        values = list(values)
-    if (
-        isinstance(values, list | tuple)
-        and values
-        and all(
-            entry is None or (hasattr(entry, "__len__") and not isinstance(entry, str | bytes))
-            for entry in values
-        )
-    ):
-        return None if all(entry is None for entry in values) else _stacked(values)
-    if not hasattr(values, "ndim") or values.ndim < 2:
-        return None
-    array = as_array(values)
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise LabelError(
-            f"the teacher's predictions have shape {array.shape}; expected (N,), the k most probable classes "
-            "(N, k), or the probabilities of all classes (N, T)"
-        )
-    return array
-
-
-def _stacked(rows: Any) -> np.ndarray:
-    """Lists of one length, or of classes with -1 where a list ends before the longest."""
-    entries = [
-        [] if row is None else list(as_array(row).tolist() if hasattr(row, "dtype") else row) for row in rows
-    ]
-    width = max(map(len, entries))
-    if any(len(entry) < width for entry in entries):
-        if any(isinstance(value, float) for entry in entries for value in entry):
-            raise LabelError(
-                "the rows of the teacher's probabilities are of several lengths; expected (N, T), one "
-                "probability for each class, or the same number of classes for each sample"
-            )
-        filler = None if any(isinstance(value, str) for entry in entries for value in entry) else -1
-        entries = [[*entry, *[filler] * (width - len(entry))] for entry in entries]
-    flat = as_numpy_list([value for entry in entries for value in entry])
-    return flat.reshape(len(entries), width)
-
-
-def _check_rows(ids: np.ndarray) -> None:
-    """Refuse rows (N, k) with a class twice, or with a class after a -1."""
+def _check_rows(ids: np.ndarray, classes: int) -> None:
+    """Refuse rows (N, k) with a class twice, or with a class after a -1; each is in -1..classes-1."""
     for rows in iter_rows(ids) if ids.size else ():
         chunk = ids[rows]
-        ordered = np.sort(chunk, axis=1)
-        twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+        # columns[j]: the j-th class of each sample, contiguous, so that work runs along the samples, (k, M)
+        columns = np.ascontiguousarray(chunk.T)
+        known = columns >= 0
+        twice = _repeats(columns, known) if len(columns) <= COMPARED else _repeats_of_many(chunk, classes)
         if twice.any():
-            position = int(twice.argmax())
+            position = rows.start + int(twice.argmax())
             raise LabelError(
-                f"the teacher's classes of the sample at position {rows.start + position} are "
-                f"{_few(chunk[position])}; expected each class once, the most probable first: of a one-hot "
-                "matrix give .argmax(axis=1), and scores as floats"
+                f"the teacher's classes of the sample at position {position} are {_few(ids[position])}; "
+                "expected each class once, the most probable first: of a one-hot matrix give "
+                ".argmax(axis=1), and scores as floats"
             )
-        late = ((chunk[:, 1:] >= 0) & (chunk[:, :-1] < 0)).any(axis=1)
+        late = (known[1:] & ~known[:-1]).any(axis=0)
         if late.any():
-            position = int(late.argmax())
+            position = rows.start + int(late.argmax())
             raise LabelError(
-                f"the teacher's classes of the sample at position {rows.start + position} are "
-                f"{_few(chunk[position])}; expected -1 only after the last class"
+                f"the teacher's classes of the sample at position {position} are {_few(ids[position])}; "
+                "expected -1 only after the last class"
             )
+
+
+def _repeats_of_many(ids: np.ndarray, classes: int) -> np.ndarray:
+    """Which rows of a chunk (M, k) have a class twice, bool (M,)."""
+    if classes < MARKED * ids.shape[1]:
+        # marks[m, c]: whether sample m has class c; the last column takes what is none, (M, classes + 1)
+        marks = np.zeros((len(ids), classes + 1), dtype=bool)
+        starts = np.arange(0, marks.size, classes + 1)
+        marks.reshape(-1)[(ids + starts[:, None]).ravel()] = True
+        if np.count_nonzero(marks[:, :-1]) == np.count_nonzero(ids >= 0):
+            return np.zeros(len(ids), dtype=bool)
+    ordered = np.sort(ids, axis=1)
+    return np.asarray(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1))
+
+
+def _repeats(columns: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which samples of (k, M) have a class twice, bool (M,); `known` says where a class stands."""
+    twice = np.zeros(columns.shape[1], dtype=bool)
+    for later in range(1, len(columns)):
+        same = columns[0] == columns[later]
+        for earlier in columns[1:later]:
+            same |= earlier == columns[later]
+        twice |= same & known[later]
+    return twice
 
 
 def _refuse_one_hot(ids: np.ndarray, vocabulary: Vocabulary) -> None:
-    """Of two classes, a one-hot matrix looks like their ranking."""
+    """Refuse integers (N, 2) of two classes: a one-hot matrix and a ranking of both look the same."""
     if ids.ndim == 2 and ids.shape[1] == len(vocabulary) == 2 and len(ids):
         raise LabelError(
             "the teacher's predictions are integers (N, 2) of two classes without probabilities: either a "

@@ -129,7 +129,7 @@ class Alignment:
 
         Args:
             weak: int64, each in 0..W-1; what is said of a -1 means nothing.
-            teacher: Integers, likewise.
+            teacher: Integers, each in 0..T-1; what is said of a -1 means nothing.
         """
         cells = weak * len(self.teacher_vocabulary) + teacher
         if self._table is None:

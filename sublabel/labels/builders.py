@@ -151,9 +151,14 @@ class MassBuilder(ConfusionBuilder):
     def update(self, pairs: Pairs) -> None:
         """Spread samples over the cells of their rows."""
         self._check(pairs)
-        weak, (ids, probs) = pairs.weak.astype(np.int64), pairs.need_probabilities()
-        ids = ids[:, : self.k].astype(np.int64)
-        probs = np.ascontiguousarray(probs[:, : self.k], dtype=np.float64)
+        ids, probs = (array[:, : self.k] for array in pairs.need_probabilities())
+        # Sums that are held as sorted runs take all samples at once, a table those that fit into the cache.
+        for rows in iter_rows(ids) if self._units.is_dense else (slice(None),):
+            self._spread(pairs.weak[rows], ids[rows], probs[rows])
+
+    def _spread(self, weak: np.ndarray, ids: np.ndarray, probs: np.ndarray) -> None:
+        ids = ids.astype(np.int64)
+        probs = np.ascontiguousarray(probs, dtype=np.float64)
         voted = (weak >= 0) & (ids[:, 0] >= 0)
         weak, ids, probs = weak[voted], ids[voted], probs[voted]
         self._abstained += len(voted) - len(weak)
@@ -245,17 +250,16 @@ class ConfidentBuilder(ConfusionBuilder):
     def update(self, pairs: Pairs) -> None:
         """Add samples to the thresholds or, when they are known, to the counts."""
         self._check(pairs)
-        ids, probs = (
-            array.astype(kind)
-            for array, kind in zip(pairs.need_probabilities(), (np.int64, np.float64), strict=True)
-        )
-        weak = np.where(ids[:, 0] >= 0, pairs.weak, -1).astype(np.int64)
-        for rows in iter_rows(ids):
+        top_ids, top_probs = pairs.need_probabilities()
+        for rows in iter_rows(top_ids):
+            ids = top_ids[rows].astype(np.int64, copy=False)
+            probs = top_probs[rows].astype(np.float64, copy=False)
+            weak = np.where(ids[:, 0] >= 0, pairs.weak[rows], -1).astype(np.int64, copy=False)
             if self.thresholds is None:
-                self._add_confidence(weak[rows], ids[rows], probs[rows])
+                self._add_confidence(weak, ids, probs)
             else:
                 width = 1 if self.candidates == "top_1" else None
-                self._add_counts(weak[rows], ids[rows, :width], probs[rows, :width], self.thresholds)
+                self._add_counts(weak, ids[:, :width], probs[:, :width], self.thresholds)
 
     def _add_counts(
         self, weak: np.ndarray, ids: np.ndarray, probs: np.ndarray, thresholds: np.ndarray

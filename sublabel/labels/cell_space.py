@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import islice
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
 
+from sublabel.errors import LabelError
 from sublabel.labels._arrays import DENSE_CELLS, iter_cells
+from sublabel.labels.cells import Cells
+from sublabel.labels.classes import CODES, Classes
 from sublabel.labels.pairs import Pairs
 from sublabel.labels.space import LabelSpace, check_inside
 from sublabel.labels.targets import Labels
@@ -43,13 +47,13 @@ class CellSpace(LabelSpace):
     }
 
     row_default: np.ndarray
-    """int64 (W,)."""
+    """int64 (W,), the class of a row's cells that are not listed, -1 where it has none."""
     column_default: np.ndarray
-    """int64 (T,)."""
+    """int64 (T,), the class of a column's cells that are not listed and whose row has none, or -1."""
     cells: np.ndarray
-    """int64 (C,), weak × T + teacher, sorted."""
+    """int64 (C,), the listed cells as weak × T + teacher, sorted."""
     cell_labels: np.ndarray
-    """int64 (C,)."""
+    """int64 (C,), the class of each listed cell, -1 where it is dropped."""
 
     @classmethod
     def refining(cls, space: CellSpace, **more: Any) -> Self:
@@ -78,7 +82,7 @@ class CellSpace(LabelSpace):
         )
         touched = in_row[self.classes.weak] | in_column[self.classes.teacher]
         rows, columns = np.divmod(self.cells, len(self.teacher_vocabulary))
-        members = self.cell_labels[in_row[rows] | in_column[columns]]
+        members = self.cell_labels[(in_row[rows] | in_column[columns]) & (self.cell_labels >= 0)]
         touched[members[self.classes.is_kind("merged")[members]]] = True
         touching: list[int] = np.flatnonzero(touched).tolist()
         return touching
@@ -161,3 +165,56 @@ def named(vocabulary: Vocabulary, names: Iterable[str]) -> np.ndarray:
     """Whether each class has one of these names, bool (K + 1,); the last entry, of -1, is False."""
     wanted = frozenset(names)
     return np.array([*(name in wanted for name in vocabulary), False])
+
+
+def named_space(strategy: Mapping[str, Any], cells: Cells, names: Sequence[Any]) -> CellSpace:
+    """The space in which each cell is in the class of a name, or dropped.
+
+    Args:
+        strategy: The one that makes it, as `Strategy.to_dict` says it.
+        cells: The C cells of the confusion matrix that hold samples.
+        names: For each cell the name of its class, or None. Classes count in the order of their first cell.
+
+    Raises:
+        LabelError: A name is neither None nor a non-empty string.
+    """
+    for position, name in enumerate(names):
+        if name is not None and not (isinstance(name, str) and name):
+            cell = next(islice(cells, position, None))
+            raise LabelError(
+                f"class_of of {strategy['kind']} gave {name!r} for the cell {cell.weak!r} × "
+                f"{cell.teacher!r}; expected the name of a class, or None to drop its samples"
+            )
+    label_of = {name: label for label, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
+    # labels[c]: the class of cell c, -1 where it is dropped, (C,)
+    labels = np.array([-1 if name is None else label_of[name] for name in names], dtype=np.int64)
+    kept = np.flatnonzero(labels >= 0)
+    size = np.zeros(len(label_of), dtype=np.int64)
+    np.add.at(size, labels[kept], cells.count[kept])
+    weak, teacher = (_common(axis[kept], labels[kept], len(label_of)) for axis in (cells.weak, cells.teacher))
+    # agreed[k], members[k]: agreed cells of class k, and all its cells, (K,)
+    members = np.bincount(labels[kept], minlength=len(label_of))
+    agreed = np.bincount(labels[kept], weights=cells.agreed[kept], minlength=len(label_of))
+    kind = np.select(
+        [agreed == members, (agreed == 0) & (weak >= 0)],
+        [CODES["agreed"], CODES["disagreed"]],
+        CODES["merged"],
+    )
+    return CellSpace(
+        weak_vocabulary=cells.weak_vocabulary,
+        teacher_vocabulary=cells.teacher_vocabulary,
+        classes=Classes(kind, size, weak, teacher, {label: name for name, label in label_of.items()}),
+        strategy=strategy,
+        row_default=np.full(cells.shape[0], -1),
+        column_default=np.full(cells.shape[1], -1),
+        cells=cells.keys,
+        cell_labels=labels,
+    )
+
+
+def _common(values: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """The value that all cells of a class share, int64 (K,), -1 where they differ."""
+    least, most = np.full(num_classes, np.iinfo(np.int64).max), np.full(num_classes, -1)
+    np.minimum.at(least, labels, values)
+    np.maximum.at(most, labels, values)
+    return np.where(least == most, most, -1)

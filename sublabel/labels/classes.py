@@ -85,7 +85,7 @@ class Classes:
 
     def agreed_cells_by_row(self) -> np.ndarray:
         """How many agreed cells of each row are classes, int64 (max weak + 1,)."""
-        chosen = self.is_kind("agreed") & (self.teacher >= 0)
+        chosen = self.is_kind("agreed") & (self.teacher >= 0) & (self.weak >= 0)
         return np.bincount(self.weak[chosen], minlength=int(self.weak.max(initial=0)) + 1)
 
 
@@ -95,10 +95,10 @@ def class_name(
     """The name of one class: `baking cookies`, or `baking cookies × whisking eggs`.
 
     Args:
-        classes: Of the space.
+        classes: All classes of the space.
         label: The class.
-        weak_names: Of the rows.
-        teacher_names: Of the columns.
+        weak_names: The names of the rows.
+        teacher_names: The names of the columns.
         agreed_cells: How many agreed cells of its row are classes: with several, each names its teacher's.
     """
     if label in classes.given_names:

@@ -197,10 +197,10 @@ class ConfusionMatrix:
 
         Args:
             counts: Integers (W, T), dense or sparse, none negative.
-            weak_vocabulary: Of the rows.
-            teacher_vocabulary: Of the columns; None when it is the same.
+            weak_vocabulary: The W weak classes (rows).
+            teacher_vocabulary: The T teacher classes (columns); None when they are the weak ones.
             abstained: Samples in which either side was missing.
-            confidence: Of a count of confident samples.
+            confidence: Thresholds and unsure samples, where only confident samples were counted.
 
         Raises:
             LabelError: The shape does not fit the vocabularies, or a number is no integer or negative.

@@ -45,10 +45,10 @@ class Counting(BaseModel, ABC):
         """
         weak = Vocabulary.of(weak_vocabulary)
         teacher = weak if teacher_vocabulary is None else Vocabulary.of(teacher_vocabulary)
-        return self._builder(weak, teacher, Alignment.of(alignment, weak, teacher))
+        return self._builder(weak, teacher, alignment)
 
     @abstractmethod
-    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: AlignmentLike) -> ConfusionBuilder:
         """The sums of these options."""
 
     @model_serializer(mode="wrap")
@@ -62,7 +62,7 @@ class HardCounts(Counting):
     kind: ClassVar[str] = "hard"
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: AlignmentLike) -> ConfusionBuilder:
         return HardBuilder(weak, teacher)
 
 
@@ -81,7 +81,7 @@ class ProbabilityMass(Counting):
     )
     k: PositiveInt | None = Field(default=None, description="how many classes count; default: all given")
 
-    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: AlignmentLike) -> ConfusionBuilder:
         return MassBuilder(weak, teacher, rest=self.rest, k=self.k)
 
 
@@ -104,9 +104,10 @@ class ConfidentCounts(Counting):
         "passes counts, as in confident learning",
     )
 
-    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: Alignment) -> ConfusionBuilder:
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: AlignmentLike) -> ConfusionBuilder:
+        aligned = Alignment.of(alignment, weak, teacher)
         return ConfidentBuilder(
-            weak, teacher, alignment, thresholds=self.thresholds, candidates=self.candidates
+            weak, teacher, aligned, thresholds=self.thresholds, candidates=self.candidates
         )
 
 
@@ -140,10 +141,10 @@ def count_chunks(
 
     Args:
         chunks: Called once for each pass; gives the pairs in chunks.
-        weak_vocabulary: Of all chunks.
-        teacher_vocabulary: Likewise.
-        counting: As for `count`.
-        alignment: Likewise.
+        weak_vocabulary: The W weak classes of all chunks.
+        teacher_vocabulary: The T teacher classes of all chunks.
+        counting: How; default: every sample counts one, in the cell of its most probable class.
+        alignment: Which classes agree; only confident counts look at it.
 
     Raises:
         LabelError: As `count`, or a chunk is over other vocabularies.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import as_array, check_range, read_only
-from sublabel.labels._columns import Column, read_column
+from sublabel.labels._columns import Column, arrow_of, as_numpy_list, is_of, read_column
+from sublabel.labels._rows import unpacked
 from sublabel.labels._teacher import Ranked, read_teacher
+from sublabel.labels.hashing import text_keys
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 
@@ -25,12 +28,14 @@ class Pairs:
         weak: Weak labels (N,): names or integer ids, as a list, a NumPy, pandas, Polars, Arrow, torch or JAX
             array. None, NaN, NA, null and -1 abstain.
         teacher: The teacher's predictions of the same samples, in one of four forms: names or ids (N,); its
-            k most probable classes (N, k), most probable first; both them and their probabilities, as a tuple
-            of two arrays (N, k); or the probabilities of all T classes, floats (N, T).
+            k most probable classes (N, k), most probable first, also as lists of up to k; a tuple of these
+            classes and their probabilities, both (N, k), or what `torch.topk` returns; or the probabilities
+            of all T classes, floats (N, T), also as a table with a column for each class.
         weak_vocabulary: The weak classes: names, `{id: name}`, a `Vocabulary`, or a number of classes.
             Default: the sorted names; of integers, one class for each number from 0 to the largest.
-        teacher_vocabulary: The teacher's classes, likewise; default: the weak vocabulary where that is given,
-            else as for the weak one. Where both are integers and no vocabulary is given, they share one.
+        teacher_vocabulary: The teacher's classes, in the same forms. Default: the columns of a table of
+            probabilities; else the weak vocabulary where that is given, or the sorted names. Where both sides
+            are integers and no vocabulary is given, they share one.
         sample_ids: Strings or integers (N,), no two the same; a matched control needs them.
         probabilities: The teacher's, of the classes given as `teacher`, floats of the same shape in 0–1.
 
@@ -72,12 +77,13 @@ class Pairs:
         sample_ids: Any = None,
         probabilities: Any = None,
     ) -> None:
+        classes, beside = unpacked(teacher) or (teacher, probabilities)
         _refuse_other_indexes(
             {
                 "weak labels": weak,
-                "teacher predictions": teacher,
+                "teacher predictions": classes,
+                "probabilities": beside,
                 "sample_ids": sample_ids,
-                "probabilities": probabilities,
             }
         )
         weak_column, ranked = read_column(weak, "weak label"), read_teacher(teacher, probabilities)
@@ -98,7 +104,7 @@ class Pairs:
             theirs,
             None if sample_ids is None else _read_sample_ids(sample_ids, len(ranked)),
             ids if ids.ndim == 2 else None if probs is None else ids[:, None],
-            None if probs is None else probs.reshape(len(ranked), -1),
+            probs if probs is None or probs.ndim == 2 else probs[:, None],
         )
 
     @classmethod
@@ -204,7 +210,7 @@ def check_same_vocabularies(
 
     Args:
         mine: The weak and the teacher's vocabulary that it was made for.
-        theirs: Of the labels.
+        theirs: The weak and the teacher's vocabulary of the labels.
         what: What was made, such as "this label space".
 
     Raises:
@@ -225,7 +231,11 @@ def _vocabularies(
     if theirs is None and mine is not None and ranked.columns is None:
         theirs = mine
     if theirs is None and ranked.columns is not None:
-        theirs = Vocabulary(ranked.columns)
+        # The same classes in another order are the weak ones: labels go by name.
+        same = mine is not None and set(ranked.columns) == set(mine)
+        theirs = mine if same else Vocabulary(ranked.columns)
+    if mine is not None and theirs is not None:
+        return mine, theirs
     shared = max(_largest(weak), ranked.largest) if weak.names is None and ranked.names is None else -1
     if mine is None:
         mine = _inferred(weak.names, shared if theirs is None else _largest(weak), "weak")
@@ -277,11 +287,13 @@ def _shown(index: Any) -> str:
 
 def _read_sample_ids(values: Any, samples: int) -> np.ndarray:
     """Strings or integers (N,), each once."""
-    if isinstance(values, str | bytes):
-        raise LabelError(f"sample_ids are the one string {values!r}; expected one id for each sample")
-    listed = values.to_pylist() if hasattr(values, "to_pylist") else values
+    if isinstance(values, str | bytes | Mapping | set | frozenset):
+        raise LabelError(
+            f"sample_ids are {type(values).__name__} {str(values)[:40]!r}; expected one id for each sample, "
+            "in the order of the samples"
+        )
     try:
-        ids = as_array(listed)
+        ids = _listed_ids(values)
     except (TypeError, ValueError) as error:
         raise LabelError(f"sample_ids are no array (N,): {error}") from error
     if ids.ndim != 1 or len(ids) != samples:
@@ -291,7 +303,7 @@ def _read_sample_ids(values: Any, samples: int) -> np.ndarray:
         )
     if ids.dtype.kind in "OT":
         ids = ids.astype(object)
-        odd = next((position for position, value in enumerate(ids) if not _is_id(value)), None)
+        odd = next((position for position, value in enumerate(ids.tolist()) if not _is_id(value)), None)
         if odd is not None:
             raise LabelError(
                 f"sample id {ids[odd]!r} at position {odd} is neither a string nor an integer: give the "
@@ -299,12 +311,31 @@ def _read_sample_ids(values: Any, samples: int) -> np.ndarray:
             )
     elif ids.dtype.kind not in "iuU" and samples:
         # `1` and `1.0` are the same id, but not the same text.
-        raise LabelError(f"sample_ids have dtype {ids.dtype}; expected strings or integers")
+        raise LabelError(
+            f"sample_ids have dtype {ids.dtype}; expected strings or integers, none of them missing"
+        )
     _refuse_repeated(ids)
     return ids
 
 
+def _listed_ids(values: Any) -> np.ndarray:
+    """The ids as an array; Python objects where some may be missing, so that the first of these is named."""
+    arrow = arrow_of(values)
+    if arrow is not None:
+        whole = str(arrow.type).startswith(("int", "uint")) and not arrow.null_count
+        return np.asarray(arrow) if whole else as_numpy_list(arrow.to_pylist())
+    if is_of(values, "pandas") and not isinstance(getattr(values, "dtype", None), np.dtype):
+        return np.asarray(values.to_numpy(dtype=object) if hasattr(values, "to_numpy") else values)
+    if isinstance(values, np.ma.MaskedArray):
+        return as_numpy_list(values.tolist())
+    return as_array(values) if hasattr(values, "dtype") else as_numpy_list(values)
+
+
 def _refuse_repeated(ids: np.ndarray) -> None:
+    if ids.dtype.kind in "iuU":
+        ordered = np.sort(text_keys(ids) if ids.dtype.kind == "U" else ids)
+        if not (ordered[1:] == ordered[:-1]).any():
+            return
     texts = list(map(str, ids.tolist())) if ids.dtype.kind == "O" else ids.tolist()
     if len(set(texts)) == len(texts):
         return

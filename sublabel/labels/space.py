@@ -11,9 +11,11 @@ import json
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -57,6 +59,7 @@ class LabelSpace(ABC):
 
     Strategies make spaces; users call `assign` and `targets`. A subclass is a frozen dataclass that names its
     `kind` and adds fields: arrays, whose dtypes it lists in `ARRAYS`, and plain values that JSON can hold.
+    One outside this package leaves `kind` out, and is found again by its import path.
     """
 
     kind: ClassVar[str]
@@ -76,6 +79,9 @@ class LabelSpace(ABC):
     """The strategy that made it, as `Strategy.to_dict` says it; `Strategy.parse` makes it again."""
 
     def __init_subclass__(cls) -> None:
+        """Know the kind of a subclass; one without a name of its own is known by its import path."""
+        if "kind" not in cls.__dict__:
+            cls.kind = f"{cls.__module__}:{cls.__qualname__}"
         cls._registered[cls.kind] = cls
 
     def __post_init__(self) -> None:
@@ -105,14 +111,14 @@ class LabelSpace(ABC):
         """What a student is trained towards, as a loss takes it.
 
         Args:
-            pairs: As for `assign`.
+            pairs: Samples over the vocabularies of the space, with what it `needs`.
 
         Returns:
             One label a sample; a distribution over the classes, where targets are soft; a label for each of
             two heads.
 
         Raises:
-            LabelError: As for `assign`.
+            LabelError: The pairs are over other vocabularies, or lack what the space needs.
         """
         return HardTargets(self.assign(pairs), len(self))
 
@@ -284,8 +290,9 @@ class LabelSpace(ABC):
             LabelError: The text is not a label space, of another version, or was changed.
         """
         content = _parsed(text)
+        space_class = _class_of_kind(content.get("kind"))
         try:
-            space = LabelSpace._registered[content["kind"]]._from_content(content)
+            space = space_class._from_content(content)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, zlib.error) as error:
             raise LabelError(f"{CHANGED} ({error})") from error
         if space.fingerprint != content.get("fingerprint"):
@@ -356,6 +363,19 @@ class LabelSpace(ABC):
             f"{type(self).__name__}({self.strategy['kind']}: {len(self)} classes over "
             f"{len(self.weak_vocabulary)} weak × {len(self.teacher_vocabulary)} teacher)"
         )
+
+
+def _class_of_kind(kind: Any) -> type[LabelSpace]:
+    """The class of spaces of a kind; one by import path is imported where it is not yet known."""
+    if kind not in LabelSpace._registered and isinstance(kind, str) and ":" in kind:
+        with suppress(ImportError):
+            import_module(kind.partition(":")[0])
+    if kind not in LabelSpace._registered:
+        raise LabelError(
+            f"the label space is of the kind {kind!r}, which is not known here (known are "
+            f"{', '.join(sorted(LabelSpace._registered))}): import the module that has its class first"
+        )
+    return LabelSpace._registered[kind]
 
 
 def check_inside(labels: Sequence[np.ndarray], num_classes: int) -> None:

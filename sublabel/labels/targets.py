@@ -43,11 +43,16 @@ class Labels(np.ndarray):
         """Forget the pairs: a part of the labels is of other samples."""
         self._pairs = None
 
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        """Give what NumPy computes of labels as a plain array or number."""
+        plain = np.asarray(array)
+        return plain[()] if return_scalar or plain.ndim == 0 else plain
+
     @property
     def keep(self) -> np.ndarray:
         """Which samples have a label, bool (N,)."""
         labels = np.asarray(self)
-        used = np.asarray(labels >= 0)
+        used: np.ndarray = np.asarray(labels >= 0)
         return used if used.ndim == 1 else np.asarray(used.all(axis=1))
 
     @property
@@ -73,7 +78,7 @@ class Labels(np.ndarray):
         Raises:
             LabelError: As `codes`.
         """
-        return np.array(REASONS)[self.codes]
+        return np.asarray(np.array(REASONS)[self.codes])
 
 
 class SoftLabels(NamedTuple):

@@ -193,8 +193,8 @@ def _names_by_id(mapping: Mapping[Any, Any]) -> list[Any]:
     shown = ", ".join(f"{key!r}: {value!r}" for key, value in list(mapping.items())[:3])
     raise LabelError(
         f"a vocabulary from a mapping needs the ids 0 to {len(mapping) - 1}, each once, as its keys or as "
-        f"its values, and got {{{shown}{', …' if len(mapping) > 3 else ''}}}: give the names as a list in the "
-        "order of their ids"
+        f"its values, and got {{{shown}{', …' if len(mapping) > 3 else ''}}}: give the names as a list in "
+        "the order of their ids"
     )
 
 

@@ -12,11 +12,11 @@ from sublabel.errors import ConfigError
 from sublabel.labels import Vocabulary
 from sublabel.labels.vocabulary import VocabularyLike
 from sublabel.teacher.base import ModuleTeacher, Teacher, TeacherPrediction, checked_prediction
-from sublabel.training import TrainedModel
+from sublabel.training import LoadedModel, TrainedModel
 
 
 def as_teacher(
-    teacher: Teacher | TrainedModel | nn.Module,
+    teacher: Teacher | TrainedModel | LoadedModel | nn.Module,
     vocabulary: VocabularyLike | None = None,
     *,
     top_k: int = 5,
@@ -25,8 +25,8 @@ def as_teacher(
     """Make a teacher of a model.
 
     Args:
-        teacher: A teacher, which stays as it is; the model that `finetune` returned; or a module that maps
-            inputs to logits (B, T).
+        teacher: A teacher, which stays as it is; the model that `finetune` or `load_model` returned; or a
+            module that maps inputs to logits (B, T).
         vocabulary: The T classes of a module, in the order of its logits.
         top_k: How many classes to keep; at most T.
         precision: As `ModuleTeacher` takes it.
@@ -34,7 +34,7 @@ def as_teacher(
     Raises:
         ConfigError: It is none of these, or a module's classes are not known.
     """
-    if isinstance(teacher, TrainedModel):
+    if isinstance(teacher, TrainedModel | LoadedModel):
         return ModuleTeacher(teacher.classifier, teacher.vocabulary, top_k=top_k, precision=precision)
     if isinstance(teacher, nn.Module):
         if vocabulary is None:
@@ -54,7 +54,7 @@ def as_teacher(
 
 
 def predict(
-    teacher: Teacher | TrainedModel | nn.Module,
+    teacher: Teacher | TrainedModel | LoadedModel | nn.Module,
     media: Any,
     *,
     vocabulary: VocabularyLike | None = None,
@@ -78,7 +78,17 @@ def predict(
         Ids int32 (N, k) and probabilities float32 (N, k), which `sublabel.Pairs` takes as `teacher`.
 
     Raises:
-        ConfigError: The teacher is none, its answers are no predictions, or there is no sample.
+        ConfigError: The teacher is none, its answers are no predictions or not of one k, or there is no
+            sample.
+
+    Example:
+        >>> from torch import nn, tensor
+        >>> ids, probabilities = predict(
+        ...     nn.Identity(), tensor([[0.0, 2.0], [3.0, 1.0]]), vocabulary=["a", "b"]
+        ... )
+        >>> ids
+        array([[1, 0],
+               [0, 1]], dtype=int32)
     """
     looking = as_teacher(teacher, vocabulary, top_k=top_k)
     if len(media) == 0:
@@ -88,4 +98,10 @@ def predict(
     for batch in loader:
         inputs = batch[0] if isinstance(batch, tuple | list) else batch
         answers.append(checked_prediction(looking.predict(inputs), len(inputs), looking.vocabulary))
+    widths = sorted({answer.ids.shape[1] for answer in answers})
+    if len(widths) > 1:
+        raise ConfigError(
+            f"the teacher named {widths[0]} classes of some samples and {widths[-1]} of others; expected as "
+            "many of each"
+        )
     return TeacherPrediction(*(np.concatenate(arrays) for arrays in zip(*answers, strict=True)))

@@ -23,6 +23,7 @@ from sublabel.training.data import (  # noqa: E402
     LabelDataModule,
     LabeledDataset,
     MediaInputs,
+    as_targets,
 )
 from sublabel.training.fit import TrainedModel, finetune, pretrain, test  # noqa: E402
 from sublabel.training.heads import FactorisedHead, HeadFactory, head_factory  # noqa: E402
@@ -68,6 +69,7 @@ __all__ = [
     "TrainedModel",
     "WarmStartReport",
     "adamw",
+    "as_targets",
     "best_precision",
     "card_domain",
     "finetune",

@@ -52,6 +52,16 @@ class LoadedModel(NamedTuple):
     classifier: Classifier
     card: ModelCard
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, in the order of the outputs."""
+        return Vocabulary(self.card.classes)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone wants as input."""
+        return self.card.preprocessing
+
 
 def save_model(folder: str | Path, classifier: Classifier, card: ModelCard) -> ModelCard:
     """Write `model.safetensors` (backbone and head) and `card.json`.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sublabel import distributed
-from sublabel.errors import ConfigError, MediaError
-from sublabel.labels import HardTargets, LabelSpace, Targets
+from sublabel.errors import ConfigError, LabelError, MediaError
+from sublabel.labels import HardTargets, LabelSpace, SoftLabels, Targets
+from sublabel.labels.targets import check_labels
 from sublabel.media.reader import Reader
 from sublabel.media.table import MediaTable
 from sublabel.tables import Manifest, read_relabeled
@@ -63,25 +65,53 @@ class MediaInputs(Dataset[Tensor]):
         return (transform or self.transform)(media)
 
 
+def as_targets(targets: Targets | ArrayLike, num_classes: int | None = None) -> Targets:
+    """Make targets of plain labels; targets stay as they are.
+
+    Args:
+        targets: As `LabelSpace.targets` gives them, or integer labels (N,), -1 where there is none.
+        num_classes: K of plain labels; default: one class for each number up to the largest label.
+
+    Raises:
+        LabelError: The labels are no integers (N,), or one is outside -1..K-1.
+
+    Example:
+        >>> as_targets([2, -1, 0]).heads, as_targets([2, -1, 0], num_classes=5).heads
+        ((3,), (5,))
+    """
+    if isinstance(targets, Targets):
+        return targets
+    labels = np.asanyarray(targets)
+    if labels.ndim != 1:
+        raise LabelError(
+            f"the targets have shape {labels.shape}; expected one label for each sample, (N,): for several "
+            "heads or distributions give what `LabelSpace.targets` returns"
+        )
+    width = int(labels.max(initial=-1)) + 1 if num_classes is None else num_classes
+    return HardTargets(check_labels(labels, width), width)
+
+
 class LabeledDataset(Dataset[tuple[Any, Any]]):
-    """Those inputs of a data set that have a target, as `(input, target)`.
+    """The inputs of a data set that have a target, as `(input, target)`.
 
     Args:
         inputs: A map-style data set of N inputs, or of tuples that begin with one.
-        targets: Of each input, or labels int64 (N,); inputs with -1, or without a target, are left out.
+        targets: As `as_targets` takes them; inputs without one are left out.
 
     Raises:
         ConfigError: There are more or fewer targets than inputs.
+        LabelError: As `as_targets`.
     """
 
-    def __init__(self, inputs: Any, targets: Targets | np.ndarray) -> None:
+    def __init__(self, inputs: Any, targets: Targets | ArrayLike) -> None:
+        targets = as_targets(targets)
         if len(targets) != len(inputs):
             raise ConfigError(
                 f"got {len(targets)} targets for {len(inputs)} samples; expected one for each, in the order "
                 "of the data set: join them on their sample ids first (`Targets.take` orders them)"
             )
         self.inputs = inputs
-        self.targets = targets if isinstance(targets, Targets) else HardTargets(np.asarray(targets))
+        self.targets = targets
         self.kept = np.flatnonzero(self.targets.keep)
         """int64 (M,), positions of the inputs that have a target."""
 
@@ -134,6 +164,8 @@ class LabelDataModule(L.LightningDataModule):
         test: Test samples.
         batch_size: Samples a batch (per device).
         num_workers: Loader processes; 0 loads in the training process.
+        heads: Widths of the model's heads, (K,) of one, as `Targets.heads`: a batch with a label that they
+            have no class for is refused here, where a device would only say that an assertion failed.
 
     Raises:
         ConfigError: There is no training sample.
@@ -147,6 +179,7 @@ class LabelDataModule(L.LightningDataModule):
         test: Any = None,
         batch_size: int = 128,
         num_workers: int = 0,
+        heads: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if train is not None and len(train) == 0:
@@ -155,6 +188,7 @@ class LabelDataModule(L.LightningDataModule):
         self.train, self.val, self.test = train, val, test
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.heads = None if heads is None else tuple(heads)
 
     @classmethod
     def from_tables(
@@ -192,6 +226,17 @@ class LabelDataModule(L.LightningDataModule):
         """The test samples in order, each on one device."""
         return self._loader(self.test)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Refuse labels outside the heads.
+
+        Raises:
+            LabelError: There is one.
+        """
+        if self.heads is not None:
+            targets = batch[1]
+            _refuse_outside(targets.ids if isinstance(targets, SoftLabels) else targets, self.heads)
+        return batch
+
     def _loader(self, dataset: Any, *, train: bool = False) -> DataLoader[Any]:
         if dataset is None:
             raise ConfigError(
@@ -202,10 +247,23 @@ class LabelDataModule(L.LightningDataModule):
             batch_size=self.batch_size,
             shuffle=train,
             sampler=None if train else EvaluationSampler(dataset),
+            # Of its own, so that an evaluation draws nothing from what the training goes on with.
+            generator=None if train else torch.Generator(),
             # A last batch of one sample would break batch norm; shuffling leaves out others in the next
             # epoch. But a device that shares the samples with others must have one batch.
             drop_last=train and len(dataset) > (self.batch_size - 1) * distributed.world_size(),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _refuse_outside(labels: Tensor, heads: tuple[int, ...]) -> None:
+    # Of H heads, (B, H), each column has its own width; of one, (B,) or soft (B, k), all have the same.
+    widths = torch.tensor(heads if len(heads) > 1 else heads[0])
+    outside = labels[(labels < -1) | (labels >= widths)]
+    if len(outside):
+        raise LabelError(
+            f"a batch has the label {int(outside[0])}, and there are {' + '.join(map(str, heads))} classes, "
+            "counted from 0 (-1: not used): are all classes listed?"
         )

@@ -15,18 +15,18 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from sublabel.errors import ConfigError
 from sublabel.labels import Targets, Vocabulary
 from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
-from sublabel.training.checkpoint import ModelCard, WarmStartReport, save_model, warm_start
+from sublabel.training.checkpoint import LoadedModel, ModelCard, WarmStartReport, save_model, warm_start
 from sublabel.training.classifier import Classifier
-from sublabel.training.data import LabelDataModule, LabeledDataset
+from sublabel.training.data import LabelDataModule, LabeledDataset, as_targets
 from sublabel.training.heads import HeadFactory
 from sublabel.training.modules import METRICS, OPTIMIZERS, FinetuneModule, PretrainModule
-from sublabel.training.trainer import EpochLog, make_trainer, refuse_damaged
+from sublabel.training.trainer import logged_epochs, make_trainer, refuse_damaged, refuse_used
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,30 +127,37 @@ def pretrain(
         backbone: Maps inputs to features (B, D) and has `num_features` = D; trained in place.
         media: A map-style data set of N inputs (uint8 or normalised float tensors), or of tuples that begin
             with one, such as a data set with labels of its own.
-        targets: Of each input, as `LabelSpace.targets` gives them, or labels int64 (N,); those without one
-            are left out.
+        targets: Of each input, as `LabelSpace.targets` gives them, or labels int64 (N,), -1 where there is
+            none; inputs without one are left out.
         options: How to train.
         classes: A name for each output; default: numbers. `LabelSpace.names` has them.
         head: Makes another head than the linear one, as `head_factory(space, "factorised")`.
-        sampled_classes: Train with sampled softmax over a batch's classes and so many others.
+        sampled_classes: Train with sampled softmax over a batch's classes and so many others, where there are
+            more; several heads are trained in full all the same.
         preprocessing: What the backbone wants, if uint8 inputs are to be normalised by it.
         precision: Lightning's flag; `auto`: what suits this machine.
         run: How it is run.
-        trainer: Your own; its length and precision then hold, and not those of the options.
+        trainer: Your own, unused; its length, clipping, precision and checkpoints then hold, and not those
+            that are said here.
         checkpoint: Go on from this file where it exists, and keep the state there if `run.checkpoints`.
-        seed: Of all that is drawn, the head's weights first; None draws on.
+        seed: Seeds all that is drawn, the head's weights first; None draws on.
 
     Returns:
         The model; `finetune` drops its head.
 
     Raises:
-        ConfigError: There is no sample with a target, not one target for each sample, or no step was made.
+        ConfigError: There is no sample with a target, not one target for each sample, not one name for each
+            output, no step was made, or the trainer has been used.
+        LabelError: A plain label is no integer, or has no name.
         ArtifactError: The checkpoint is damaged.
         SublabelError: The loss is not finite.
     """
-    options = options or TrainOptions()
-    data = LabeledDataset(media, targets)
-    heads = data.targets.heads
+    options, run = options or TrainOptions(), run or RunOptions()
+    dataset = LabeledDataset(media, as_targets(targets, None if classes is None else len(classes)))
+    heads = dataset.targets.heads
+    data = _loaders(dataset, None, heads, options, run)
+    # Before hours of training, not after them.
+    names = _output_names(classes, sum(heads))
     _seed(seed)
     module = PretrainModule(
         backbone,
@@ -160,12 +167,11 @@ def pretrain(
         **_module_options(options, preprocessing),
     )
     steps, log = _fit(module, data, options, precision, run, trainer, checkpoint)
-    names = _names(classes, sum(heads), "targets")
     return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing)
 
 
 def finetune(
-    model: nn.Module | TrainedModel,
+    model: nn.Module | TrainedModel | LoadedModel,
     dataset: Any,
     options: TrainOptions | None = None,
     *,
@@ -181,13 +187,14 @@ def finetune(
     """Train on the clean target set: a fresh backbone (the teacher), or one that was pre-trained.
 
     Args:
-        model: A backbone as for `pretrain`, trained in place; or the model that `pretrain` returned, whose
-            backbone is copied and whose head is dropped, as the method says.
+        model: A backbone as for `pretrain`, trained in place; or the model that `pretrain` or `load_model`
+            returned, or its classifier, whose backbone is copied and whose head is dropped, as the method
+            says.
         dataset: A map-style data set of (input, label), labels in 0..K-1.
         options: How to train.
         classes: The K names; default: `dataset.classes`, as torchvision's data sets have it.
         val: Such a data set that is evaluated after every epoch; its metrics are in the model's `log`.
-        preprocessing: As for `pretrain`; default: that of the model.
+        preprocessing: As for `pretrain`; default: what the model was trained with.
         precision: As for `pretrain`.
         run: As for `pretrain`.
         trainer: As for `pretrain`.
@@ -198,27 +205,34 @@ def finetune(
         The model, ready for `test`, and for `predict` as a teacher.
 
     Raises:
-        ConfigError: The classes are not known, there is no sample, or no step was made.
-        ArtifactError: The checkpoint is damaged, or the weights do not fit.
+        ConfigError: The classes are not known, there is no sample, no step was made, or the trainer has been
+            used.
+        LabelError: A label has no name.
+        ArtifactError: The checkpoint is damaged.
         SublabelError: The loss is not finite.
     """
-    options = options or TrainOptions()
+    options, run = options or TrainOptions(), run or RunOptions()
     names = _class_names(classes, dataset)
-    report = None
-    if isinstance(model, TrainedModel):
+    data = _loaders(dataset, val, (len(names),), options, run)
+    if isinstance(model, TrainedModel | LoadedModel):
         preprocessing = preprocessing or model.preprocessing
-        backbone = copy.deepcopy(model.classifier.backbone)
-        report = warm_start(backbone, model.classifier.state_dict())
-    else:
-        backbone = model
+        model = model.classifier
+    arguments = _module_options(options, preprocessing)
+    backbone, report = model, None
+    if isinstance(model, Classifier):
+        # The stage before left it in evaluation mode, in which Lightning would let it train.
+        backbone = copy.deepcopy(model.backbone).train()
+        report = warm_start(backbone, model.state_dict())
+        if preprocessing is None:
+            arguments |= {"mean": _as_tuple(model.mean), "std": _as_tuple(model.std)}
     _seed(seed)
-    module = FinetuneModule(backbone, len(names), **_module_options(options, preprocessing))
-    steps, log = _fit(module, dataset, options, precision, run, trainer, checkpoint, val)
+    module = FinetuneModule(backbone, len(names), **arguments)
+    steps, log = _fit(module, data, options, precision, run, trainer, checkpoint)
     return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing, report)
 
 
 def test(
-    model: TrainedModel | Classifier,
+    model: TrainedModel | LoadedModel | Classifier,
     dataset: Any,
     *,
     metrics: Sequence[str] = METRICS,
@@ -230,7 +244,7 @@ def test(
     """Measure a model on the clean test set; on several devices each sample counts once.
 
     Args:
-        model: What `finetune` returned.
+        model: What `finetune` or `load_model` returned, or its classifier.
         dataset: A map-style data set of (input, label).
         metrics: As `FinetuneModule` takes them.
         views: Test-time views V of each input, (V, C, …), whose probabilities are averaged; None: no view
@@ -244,15 +258,19 @@ def test(
 
     Raises:
         ConfigError: There is no such metric, or no sample.
+        LabelError: The model has no class of a label.
     """
-    classifier = model.classifier if isinstance(model, TrainedModel) else model
+    classifier = model if isinstance(model, Classifier) else model.classifier
     run = run or RunOptions()
     if len(dataset) == 0:
         raise ConfigError("the data set to test on has no samples: expected at least one")
     module = FinetuneModule(classifier.backbone, classifier.num_classes, views=views, metrics=metrics)
     module.classifier = classifier
     data = LabelDataModule(
-        test=dataset, batch_size=max(1, run.eval_batch_size // (views or 1)), num_workers=run.num_workers
+        test=dataset,
+        batch_size=max(1, run.eval_batch_size // (views or 1)),
+        num_workers=run.num_workers,
+        heads=(classifier.num_classes,),
     )
     [scores] = (trainer or make_trainer(None, run, precision=precision)).test(
         module, datamodule=data, verbose=False
@@ -262,38 +280,40 @@ def test(
 
 def _fit(
     module: PretrainModule,
-    dataset: Any,
+    data: LabelDataModule,
     options: TrainOptions,
     precision: str,
-    run: RunOptions | None,
+    run: RunOptions,
     trainer: L.Trainer | None,
     checkpoint: Path | None,
-    val: Any = None,
 ) -> tuple[int, tuple[Mapping[str, float], ...]]:
     """Train a module in place; returns the steps, and what was logged."""
-    run = run or RunOptions()
-    log = EpochLog()
     if trainer is None:
-        more = {} if val is None else {"limit_val_batches": 1.0}
-        trainer = make_trainer(
-            options, run, precision=precision, checkpoint=checkpoint, callbacks=[log], **more
-        )
-    else:
-        trainer.callbacks.append(log)  # type: ignore[attr-defined]
-    data = LabelDataModule(dataset, val=val, batch_size=options.batch_size, num_workers=run.num_workers)
+        limits = {"limit_val_batches": 0} if data.val is None else {}
+        trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint, **limits)
+    refuse_used(trainer)
     goes_on = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if goes_on is not None:
         refuse_damaged(goes_on)
-    trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
+    with logged_epochs(trainer) as log:
+        trainer.fit(module, datamodule=data, ckpt_path=goes_on, weights_only=True)
     if trainer.world_size > 1:
         # Each device has its own batch statistics: what is saved and tested are the first one's.
         module.load_state_dict(trainer.strategy.broadcast(module.state_dict()))
     if trainer.global_step == 0:
         raise ConfigError(
-            f"the training made no step, with {len(dataset)} samples in batches of {options.batch_size} on "
+            f"the training made no step, with {len(data.train)} samples in batches of {data.batch_size} on "
             f"{trainer.world_size} devices: are all limits of the trainer meant?"
         )
-    return trainer.global_step, tuple(log.entries)
+    return trainer.global_step, tuple(log)
+
+
+def _loaders(
+    dataset: Any, val: Any, heads: tuple[int, ...], options: TrainOptions, run: RunOptions
+) -> LabelDataModule:
+    return LabelDataModule(
+        dataset, val=val, batch_size=options.batch_size, num_workers=run.num_workers, heads=heads
+    )
 
 
 def _module_options(options: TrainOptions, preprocessing: Preprocessing | None) -> dict[str, Any]:
@@ -308,6 +328,10 @@ def _module_options(options: TrainOptions, preprocessing: Preprocessing | None) 
         "mean": None if preprocessing is None else preprocessing.mean,
         "std": None if preprocessing is None else preprocessing.std,
     }
+
+
+def _as_tuple(values: Tensor | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values.tolist())
 
 
 def _seed(seed: int | None) -> None:
@@ -325,11 +349,12 @@ def _class_names(classes: Sequence[str] | None, dataset: Any) -> tuple[str, ...]
     return Vocabulary(names).names
 
 
-def _names(classes: Sequence[str] | None, number: int, what: str) -> tuple[str, ...]:
+def _output_names(classes: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
     if classes is None:
-        return Vocabulary.of(number).names
-    if len(classes) != number:
+        return Vocabulary.of(outputs).names
+    if len(classes) != outputs:
         raise ConfigError(
-            f"got {len(classes)} names of classes for {what} of {number}; expected one for each"
+            f"got {len(classes)} names of classes for targets of {outputs} classes; expected one for each: "
+            "`LabelSpace.names` has them"
         )
-    return tuple(classes)
+    return Vocabulary(classes).names

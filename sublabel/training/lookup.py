@@ -31,7 +31,7 @@ class LabelLookup(nn.Module):
     """
 
     kind: ClassVar[str]
-    """Of the label spaces that the subclass looks up."""
+    """The kind of label spaces that the subclass looks up."""
     _by_kind: ClassVar[dict[str, type[LabelLookup]]] = {}
     fingerprint: Tensor
 
@@ -49,7 +49,7 @@ class LabelLookup(nn.Module):
         """Make the look-up of a label space.
 
         Args:
-            space: Of any kind but a matched control's, which draws by sample id.
+            space: Of any kind that has a subclass here; a matched control draws by sample id and has none.
             dense_cells: Spaces of at most this many cells (W × T) are looked up in a table, larger ones by
                 bisection.
 
@@ -57,9 +57,12 @@ class LabelLookup(nn.Module):
             LabelError: No device can look the space up.
         """
         if space.kind not in LabelLookup._by_kind:
+            why = f"no LabelLookup is of the kind {space.kind!r}"
+            if "sample_ids" in space.needs:
+                why = "it draws its classes by sample id"
             raise LabelError(
-                f"{space.strategy['kind']} cannot be looked up on a device, as it draws its classes by "
-                "sample id: take what space.assign gave as targets"
+                f"{space.strategy['kind']} cannot be looked up on a device, as {why}: take what "
+                "`space.targets` gives"
             )
         return LabelLookup._by_kind[space.kind]._of(space, dense_cells)
 

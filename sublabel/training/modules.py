@@ -6,6 +6,7 @@ strategy, and nothing here is SPL's own: any backbone, any labels, and an optimi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
@@ -130,7 +131,7 @@ class PretrainModule(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         """Mean loss of one batch."""
         loss = self._loss(self.objective, batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[0]))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
@@ -207,9 +208,18 @@ class FinetuneModule(PretrainModule):
         self.metrics = nn.ModuleDict({name: make_metric(name, num_classes) for name in metrics})
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Class probabilities (B, K) float32, averaged over views where there are any."""
+        """Class probabilities (B, K) float32, averaged over views where there are any.
+
+        Raises:
+            ConfigError: The inputs have another number of views.
+        """
         if self.views is None:
             return self.forward(inputs).float().softmax(-1)
+        if inputs.shape[1] != self.views:
+            raise ConfigError(
+                f"the inputs have shape {tuple(inputs.shape)}; expected (B, {self.views}, C, …), as views is "
+                f"{self.views}: give views=None for inputs without a view axis"
+            )
         flat = self.forward(inputs.flatten(0, 1)).float().softmax(-1)
         averaged: Tensor = flat.unflatten(0, inputs.shape[:2]).mean(1)
         return averaged
@@ -250,8 +260,25 @@ def make_metric(name: str, num_classes: int) -> Metric:
             f"there is no metric {name!r}: give topN, such as top1 or top5, or a class of "
             "torchmetrics.classification that begins with Multiclass"
         )
-    metric: Metric = found(num_classes=num_classes)
+    try:
+        metric: Metric = found(num_classes=num_classes)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the metric {name!r} cannot be made for {num_classes} classes: {error}") from error
+    if not _is_one_number(metric, num_classes):
+        raise ConfigError(
+            f"the metric {name!r} is more than one number, which no table has a place for: give one that is "
+            "a number, such as MulticlassCalibrationError"
+        )
     return metric
+
+
+def _is_one_number(metric: Metric, num_classes: int) -> bool:
+    with warnings.catch_warnings():
+        # Of what one sample cannot tell, such as a curve of classes that are not there.
+        warnings.simplefilter("ignore")
+        value = metric(torch.full((1, num_classes), 1 / num_classes), torch.zeros(1, dtype=torch.int64))
+    metric.reset()
+    return isinstance(value, Tensor) and value.numel() == 1
 
 
 def _objective(heads: tuple[int, ...], sampled_classes: int | None, label_smoothing: float) -> Objective:

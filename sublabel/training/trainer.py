@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,19 +11,14 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.options import RunOptions, TrainOptions
 from sublabel.training.classifier import best_precision
 
 
-class EpochLog(Callback):
-    """Keeps what a training logged, an entry an epoch.
-
-    Attributes:
-        entries: Each has `epoch`, `step` (so many were made) and the logged means, such as `train/loss`.
-    """
-
+class _EpochLog(Callback):
     def __init__(self) -> None:
         self.entries: list[dict[str, float]] = []
 
@@ -31,23 +28,40 @@ class EpochLog(Callback):
         self.entries.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **logged})
 
 
+@contextmanager
+def logged_epochs(trainer: L.Trainer) -> Iterator[list[dict[str, float]]]:
+    """Keep what is logged while a trainer trains; after it the trainer is as it was.
+
+    Yields:
+        An entry for every epoch that has ended: `epoch` from 0, `step` (so many were made), and what the
+        module logged, such as the mean `train/loss`.
+    """
+    log = _EpochLog()
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    # Not last: there Lightning keeps the callbacks that write checkpoints.
+    callbacks.insert(0, log)
+    try:
+        yield log.entries
+    finally:
+        callbacks.remove(log)
+
+
 def make_trainer(
     options: TrainOptions | None = None,
     run: RunOptions | None = None,
     *,
     precision: str = "auto",
     checkpoint: Path | None = None,
-    callbacks: list[Callback] | None = None,
     **arguments: Any,
 ) -> L.Trainer:
     """Make a trainer: quiet, with the arguments of `run`, then these.
 
     Args:
-        options: Whose length and gradient clipping it has; None for a trainer that only tests.
+        options: Whose length and gradient clipping it has, whatever `run` says; None for a trainer that only
+            tests.
         run: How it is run.
         precision: Lightning's flag; `auto`: what suits this machine.
         checkpoint: Where the last epoch's state is kept, if `run.checkpoints`.
-        callbacks: Further ones.
         **arguments: Of `lightning.Trainer`.
     """
     run = run or RunOptions()
@@ -56,20 +70,21 @@ def make_trainer(
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
         "precision": best_precision() if precision == "auto" else precision,
     }
     # By default Lightning takes all GPUs, with a process for each, and so would every job.
     devices = {"devices": 1} if run.jobs > 1 else {}
     merged = {**quiet, **devices, **run.trainer, **arguments}
     if options is not None:
-        merged |= {"gradient_clip_val": options.gradient_clip, "limit_val_batches": 0} | _length(options)
-    kept = [*run.trainer.get("callbacks", []), *(callbacks or [])]
+        merged |= _length(options)
+        if options.gradient_clip is not None:
+            merged["gradient_clip_val"] = options.gradient_clip
     if checkpoint is not None and run.checkpoints:
+        keep = ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False)
         merged["enable_checkpointing"] = True
-        kept.append(
-            ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False)
-        )
-    return L.Trainer(**{**merged, "callbacks": kept})
+        merged["callbacks"] = [*merged.get("callbacks", []), keep]
+    return L.Trainer(**merged)
 
 
 def refuse_several_devices(run: RunOptions) -> None:
@@ -94,6 +109,24 @@ def start_processes(trainer: L.Trainer) -> None:
         trainer.strategy.setup_environment()
     else:
         trainer.strategy.launcher.launch(trainer.strategy.setup_environment)
+
+
+def refuse_used(trainer: L.Trainer) -> None:
+    """Refuse a trainer whose steps could not be told from those of another training, or not at all.
+
+    Raises:
+        ConfigError: It has trained before, or its processes are forked or spawned.
+    """
+    if trainer.global_step > 0:
+        raise ConfigError(
+            f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
+            "give every training a trainer of its own"
+        )
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            "this trainer forks or spawns its processes, which give back the weights, and neither the number "
+            "of steps nor the log: train on one device (devices=1), or as a script with strategy='ddp'"
+        )
 
 
 def refuse_damaged(checkpoint: Path) -> None:

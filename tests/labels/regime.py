@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
-from sublabel.labels import _arrays, _counting, alignment, space
+from sublabel.labels import _arrays, _sums, alignment, cell_space
 
 REGIMES = ("dense", "sparse")
 
@@ -14,15 +14,15 @@ REGIMES = ("dense", "sparse")
 def regime(name):
     with ExitStack() as stack:
         # Chunks of a few samples, so that a small case has several.
-        for module, constant, value in ((_arrays, "CHUNK", 7), (_counting, "CHUNK", 7)):
+        for module, constant, value in ((_arrays, "CHUNK", 7), (_sums, "CHUNK", 7)):
             stack.enter_context(patch.object(module, constant, value))
         if name == "sparse":
             for module, constant, value in (
-                (_counting, "DENSE_CELLS", 0),
-                (space, "DENSE_CELLS", 0),
+                (_sums, "DENSE_CELLS", 0),
+                (cell_space, "DENSE_CELLS", 0),
                 (alignment, "DENSE_CELLS", 0),
-                (_counting, "BLOCK", 9),
-                (space, "LISTED_CHUNK", 7),
+                (_sums, "BLOCK", 9),
+                (cell_space, "LISTED_CHUNK", 7),
             ):
                 stack.enter_context(patch.object(module, constant, value))
         yield

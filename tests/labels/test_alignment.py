@@ -6,14 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
+from tests.labels.regime import regime
 
 
 @given(pairs=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4))))
 def test_agrees_exactly_on_its_pairs(pairs):
     alignment = sl.Alignment(4, 5, pairs)
-    weak, teacher = np.repeat(np.arange(-1, 4), 6), np.tile(np.arange(-1, 5), 5)
+    weak, teacher = np.repeat(np.arange(4), 5), np.tile(np.arange(5), 4)
     expected = [pair in set(pairs) for pair in zip(weak.tolist(), teacher.tolist(), strict=True)]
-    assert alignment.agrees(weak, teacher).tolist() == expected
+    assert alignment.aligned(weak, teacher).tolist() == expected
+    with regime("sparse"):
+        assert sl.Alignment(4, 5, pairs).aligned(weak, teacher).tolist() == expected
     assert [tuple(pair) for pair in alignment.pairs.tolist()] == sorted(set(pairs))
 
 
@@ -42,3 +45,14 @@ def test_another_vocabulary_is_refused():
 def test_bad_pairs_are_refused(pairs):
     with pytest.raises(sl.LabelError):
         sl.Alignment(2, 2, pairs)
+
+
+def test_ragged_pairs_are_refused():
+    with pytest.raises(sl.LabelError, match="pairs of an alignment"):
+        sl.Alignment(3, 3, [(0, 1), (1,)])
+
+
+@pytest.mark.parametrize("alignment", ["abc", [(0, 1)], 3])
+def test_what_is_no_alignment_is_refused(alignment):
+    with pytest.raises(sl.LabelError, match="expected an Alignment, a mapping"):
+        sl.SPLB().fit(sl.ConfusionMatrix(["a", "b", "c"]), alignment)

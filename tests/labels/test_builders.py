@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
+from sublabel.labels import count_chunks
 from sublabel.labels.builders import UNIT, ConfidentBuilder, MassBuilder
 from tests.labels.regime import REGIMES, regime
 
@@ -28,7 +29,7 @@ ALIGNED = sl.Alignment(WIDTH, HEIGHT, [(0, 0), (1, 1), (1, 2)])
 
 @st.composite
 def samples(draw, max_size=40):
-    """Weak labels, the two most probable of the teacher's classes, and their probabilities."""
+    """Weak labels, the two most probable of the teacher's classes, and their probabilities, as arrays."""
     size = draw(st.integers(0, max_size))
     generator = np.random.default_rng(draw(st.integers(0, 1 << 30)))
     weak = generator.integers(-1, WIDTH, size)
@@ -41,12 +42,17 @@ def samples(draw, max_size=40):
     return weak, ids, probs
 
 
+def pairs_of(chunk):
+    weak, ids, probs = chunk
+    return sl.Pairs(weak, (ids, probs), weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT)
+
+
 def started(options):
     return options.start(WIDTH, HEIGHT, ALIGNED)
 
 
 def build(options, chunk):
-    return sl.build_confusion(started(options), lambda: [chunk])
+    return sl.count(pairs_of(chunk), options, ALIGNED)
 
 
 def cut(chunk, cuts):
@@ -71,9 +77,11 @@ def test_any_split_order_and_merge_tree_build_the_same(options, name, chunk, cut
                 # Every worker goes on from the thresholds of all.
                 builders = [whole, *(fresh(whole) for _ in parts[1:])]
             for builder, part in zip(builders, parts, strict=True):
-                builder.update(*part)
+                builder.update(pairs_of(part))
         assert merge_in_any_tree(builders, generator).build() == expected
-        assert sl.build_confusion(started(options), lambda: parts) == expected
+        whole = pairs_of(chunk)
+        vocabularies = whole.weak_vocabulary, whole.teacher_vocabulary
+        assert count_chunks(lambda: map(pairs_of, parts), *vocabularies, options, ALIGNED) == expected
 
 
 def merge_in_any_tree(builders, generator):
@@ -86,7 +94,8 @@ def merge_in_any_tree(builders, generator):
 
 
 def fresh(builder):
-    other = ConfidentBuilder(WIDTH, HEIGHT, ALIGNED, candidates=builder.candidates)
+    vocabularies = builder.weak_vocabulary, builder.teacher_vocabulary
+    other = ConfidentBuilder(*vocabularies, ALIGNED, candidates=builder.candidates)
     other.thresholds = builder.thresholds
     return other
 
@@ -94,11 +103,13 @@ def fresh(builder):
 @given(chunk=samples())
 def test_hard_counts_are_those_of_the_first_class(chunk):
     weak, ids, _ = chunk
-    expected = sl.ConfusionMatrix.from_labels(
-        weak, ids[:, 0], weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT
-    )
-    assert build(sl.HardCounts(), chunk) == expected
-    assert build(sl.HardCounts(), (weak, ids[:, 0], None)) == expected
+    counts = np.zeros((WIDTH, HEIGHT), dtype=int)
+    for pair in zip(weak, ids[:, 0], strict=True):
+        counts[pair] += min(pair) >= 0
+    first = sl.Pairs(weak, ids[:, 0], weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT)
+    for confusion in (build(sl.HardCounts(), chunk), sl.count(first), sl.count(pairs_of(chunk))):
+        assert confusion.counts.toarray().tolist() == counts.tolist()
+        assert confusion.abstained == len(weak) - counts.sum()
 
 
 def exact_mass(chunk, rest):
@@ -118,8 +129,9 @@ def exact_mass(chunk, rest):
 @pytest.mark.parametrize("rest", ["renormalise", "other"])
 @given(chunk=samples())
 def test_probability_mass_equals_fractions(rest, chunk):
-    builder = MassBuilder(WIDTH, HEIGHT, rest=rest)
-    builder.update(*chunk)
+    builder = started(sl.ProbabilityMass(rest=rest))
+    assert isinstance(builder, MassBuilder)
+    builder.update(pairs_of(chunk))
     mass = builder.mass.toarray()
     expected = exact_mass(chunk, rest)[:, : mass.shape[1]]
     assert np.abs(mass - expected).max() <= 3 * len(chunk[0]) / UNIT
@@ -202,14 +214,12 @@ def test_thresholds_and_counts_equal_cleanlabs():
     passing = probs >= thresholds
     usual = passing[np.arange(size), probs.argmax(axis=1)] | (passing.sum(axis=1) < 2)
     assert 0.5 < usual.mean() < 1
-    ids = np.argsort(-probs, axis=1, kind="stable")
-    chunk = labels, ids, np.take_along_axis(probs, ids, axis=1)
-
+    pairs = sl.Pairs(labels, probs, weak_vocabulary=classes)
     builder = sl.ConfidentCounts(candidates="top_k").start(classes)
-    builder.update(*chunk)
+    builder.update(pairs)
     builder.next_pass()
     assert builder.thresholds == pytest.approx(thresholds, abs=1e-8)
-    builder.update(*(part[usual] for part in chunk))
+    builder.update(pairs[usual])
     expected = cleanlab_count.compute_confident_joint(
         labels[usual], probs[usual], thresholds=thresholds, calibrate=False
     )
@@ -227,7 +237,7 @@ def test_a_confident_matrix_survives_a_round_trip(chunk, tmp_path_factory):
 
 
 def test_matrices_of_other_thresholds_are_not_merged():
-    chunk = [0], [0], [0.5]
+    chunk = [0], [[0]], [[0.5]]
     one, other = (build(sl.ConfidentCounts(thresholds=value), chunk) for value in (0.1, 0.2))
     with pytest.raises(sl.LabelError, match="different confidence thresholds"):
         one.merge(other)
@@ -255,29 +265,33 @@ def test_passes_are_kept_in_order():
         started(sl.ProbabilityMass()).merge(started(sl.HardCounts()))
 
 
-@pytest.mark.parametrize(
-    ("ids", "probs", "message"),
-    [
-        ([[0], [9]], [[0.1], [0.1]], "teacher label 9 at position 1"),
-        ([[0], [0]], [[0.1], [1.5]], "probability 1.5 at position 1 is outside 0–1"),
-        ([[0], [0]], [[0.1], [float("nan")]], "probability nan at position 1"),
-        ([[0], [0]], None, "needs the teacher's probabilities"),
-        ([[0], [0]], [0.1, 0.1], r"probabilities have shape \(2,\)"),
-        ([[0, 1], [0, 1]], [[0.5, 0.2], [0.9, 0.9]], "position 1 sum to 1.8"),
-        ([[0]], [[0.1]], "got 2 weak labels and 1 teacher predictions"),
-        ([[], []], [[], []], r"shape \(2, 0\)"),
-        ([[0], [0]], [["a"], ["b"]], "expected floats"),
-    ],
-)
 @pytest.mark.parametrize("options", [sl.ProbabilityMass(), sl.ConfidentCounts()], ids=str)
-def test_bad_predictions_are_refused_and_nothing_is_counted(options, ids, probs, message):
+def test_pairs_that_do_not_fit_are_refused_and_nothing_is_counted(options):
     builder, untouched = started(options), started(options)
-    with pytest.raises(sl.LabelError, match=message):
-        builder.update([0, 0], ids, probs)
+    without = sl.Pairs([0, 0], [[0], [0]], weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT)
+    other = sl.Pairs([0, 0], ([0, 0], [0.5, 0.5]), weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT + 1)
+    for pairs, message in (
+        (without, "needs the teacher's probabilities"),
+        (other, "this count is over the teacher vocabulary"),
+    ):
+        with pytest.raises(sl.LabelError, match=message):
+            builder.update(pairs)
     for either in (builder, untouched):
         for _ in range(either.passes - 1):
             either.next_pass()
     assert builder.build() == untouched.build()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_counting_looks_only_at_what_it_needs(options):
+    pairs = sl.Pairs([0, 1], ([1, 2], [0.5, 0.25]), weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT)
+    bare = sl.Pairs([0, 1], [1, 2], weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT)
+    assert options.needs <= {"probabilities"}
+    if options.needs:
+        with pytest.raises(sl.LabelError, match="needs the teacher's probabilities"):
+            sl.count(bare, options, ALIGNED)
+    else:
+        assert sl.count(bare, options, ALIGNED) == sl.count(pairs, options, ALIGNED)
 
 
 def test_thresholds_must_be_one_for_each_class():

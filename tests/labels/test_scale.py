@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
-from sublabel.labels import _counting
+from sublabel.labels import _sums
 from tests.labels.regime import REGIMES, regime
 
 WIDTH, HEIGHT = 5, 3
@@ -18,9 +18,11 @@ labels = st.lists(st.tuples(st.integers(-1, WIDTH - 1), st.integers(-1, HEIGHT -
 
 def count(pairs, dtype=np.int64):
     array = np.array(pairs, dtype=dtype).reshape(-1, 2)
-    confusion = sl.ConfusionMatrix(WIDTH, HEIGHT)
-    confusion.update(array[:, 0], array[:, 1])
-    return confusion
+    return sl.count(pairs_of(array[:, 0], array[:, 1]))
+
+
+def pairs_of(weak, teacher):
+    return sl.Pairs(weak, teacher, weak_vocabulary=WIDTH, teacher_vocabulary=HEIGHT)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, ">i4"])
@@ -46,7 +48,7 @@ def test_any_order_split_and_merge_tree_count_the_same(name, pairs, seed, parts)
     with regime(name):
         pool = [sl.ConfusionMatrix(WIDTH, HEIGHT) for _ in range(parts)]
         for pair in shuffled:
-            pool[generator.integers(parts)].update([pair[0]], [pair[1]])
+            pool[generator.integers(parts)].update(pairs_of([pair[0]], [pair[1]]))
         while len(pool) > 1:
             left = pool.pop(generator.integers(len(pool)))
             pool.append(left.merge(pool.pop(generator.integers(len(pool)))))
@@ -58,7 +60,7 @@ def test_counting_goes_on_after_the_counts_were_read(name):
     with regime(name):
         confusion = count([(0, 0)] * 20)
         before = confusion.counts
-        confusion.update([1, 0, -1], [1, 0, 0])
+        confusion.update(pairs_of([1, 0, -1], [1, 0, 0]))
         assert confusion.counts.toarray()[:2, :2].tolist() == [[21, 0], [0, 1]]
         assert before.toarray()[0, 0] == 20
         assert confusion.abstained == 1
@@ -66,7 +68,7 @@ def test_counting_goes_on_after_the_counts_were_read(name):
 
 def test_keys_wider_than_32_bits_count_the_same():
     with regime("sparse"):
-        counter = _counting.CellCounter((1 << 40, 1 << 22))
+        counter = _sums.CellCounter((1 << 40, 1 << 22))
         assert not counter.is_dense
         counter.shape = (70_000, 70_000)
         counter.add(np.array([69_999, 69_999, 0]), np.array([69_999, 69_999, 1]))
@@ -83,22 +85,23 @@ def test_fifty_thousand_names_need_no_dense_table(strategy):
     teacher = (weak + generator.integers(0, 4, size, dtype=np.int32)) % len(names)
     tracemalloc.start()
     try:
-        result = sl.relabel(weak, teacher, strategy=strategy, weak_vocabulary=names)
+        result = sl.relabel(sl.Pairs(weak, teacher, weak_vocabulary=names), strategy)
+        labels = result.space.assign(result.pairs)
         loaded = sl.LabelSpace.from_json(result.space.to_json())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 150e6
     assert loaded == result.space
-    assert (loaded.assign(weak, teacher) == result.labels).all()
-    counted = np.bincount(result.labels[result.labels >= 0], minlength=len(loaded))
+    assert (loaded.assign(result.pairs) == labels).all()
+    counted = np.bincount(labels[labels >= 0], minlength=len(loaded))
     assert (counted == loaded.sizes).all()
 
 
 def test_a_million_cells_are_a_few_megabytes_of_json():
     generator = np.random.default_rng(0)
     weak, teacher = generator.integers(0, 20_000, (2, 1_000_000), dtype=np.int32)
-    space = sl.RawSPL().fit(sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=20_000))
+    space = sl.RawSPL().fit(sl.count(sl.Pairs(weak, teacher, weak_vocabulary=20_000)))
     assert len(space) > 990_000
     text = space.to_json()
     assert len(text) < 6e6

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sublabel as sl
-from sublabel.labels import STRATEGIES
 from tests.labels.oracle import expected_classes
 
 SIMPLE = [sl.WeakOnly(), sl.TeacherOnly(), sl.AgreementFilter(), sl.SPLB()]
@@ -25,17 +24,14 @@ def cases(draw):
     return width, height, agrees, draw(st.lists(pair, max_size=60)), draw(st.lists(pair, max_size=20))
 
 
-def columns(pairs):
+def pairs_of(pairs, case):
     array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return array[:, 0], array[:, 1]
+    return sl.Pairs(array[:, 0], array[:, 1], weak_vocabulary=case[0], teacher_vocabulary=case[1])
 
 
 def fit(strategy, case):
     width, height, agrees, fitted, _ = case
-    confusion = sl.ConfusionMatrix.from_labels(
-        *columns(fitted), weak_vocabulary=width, teacher_vocabulary=height
-    )
-    return strategy.fit(confusion, sl.Alignment(width, height, sorted(agrees)))
+    return strategy.fit(sl.count(pairs_of(fitted, case)), sl.Alignment(width, height, sorted(agrees)))
 
 
 @pytest.mark.parametrize("strategy", SIMPLE + RAW, ids=str)
@@ -44,11 +40,11 @@ def test_assign_equals_brute_force(strategy, case):
     width, height, agrees, fitted, others = case
     space = fit(strategy, case)
     counts = Counter(pair for pair in fitted if min(pair) >= 0)
-    options = strategy.model_dump()
+    options = strategy.to_dict()
     pairs = fitted + others
     expected = expected_classes(options.pop("kind"), pairs, counts, agrees, width, height, **options)
 
-    labels = space.assign(*columns(pairs))
+    labels = space.assign(pairs_of(pairs, case))
 
     assert labels.dtype == np.int64
     assert [label < 0 for label in labels] == [entry is None for entry in expected]
@@ -61,7 +57,7 @@ def test_assign_equals_brute_force(strategy, case):
 @given(case=cases())
 def test_ids_are_dense_and_sizes_are_counts(strategy, case):
     space = fit(strategy, case)
-    labels = space.assign(*columns(case[3]))
+    labels = space.assign(pairs_of(case[3], case))
     counted = np.bincount(labels[labels >= 0], minlength=space.num_classes)
     assert counted.tolist() == space.sizes.tolist()
     assert len(space.names) == len(space.kinds) == len(space) == space.num_classes
@@ -86,24 +82,23 @@ def test_the_papers_example_has_16_and_8_classes():
         (sl.WeakOnly(), 4),
         (sl.AgreementFilter(), 4),
     ):
-        assert sl.relabel(weak, teacher, strategy=strategy, weak_vocabulary=4).space.num_classes == classes
+        pairs = sl.Pairs(weak, teacher, weak_vocabulary=4)
+        assert sl.relabel(pairs, strategy).space.num_classes == classes
 
 
 def test_names_say_what_a_class_holds():
     weak, teacher = ["baking cookies", "abseiling"], ["baking cookies", "whisking eggs"]
-    arrays = [0, 0, 0, 1], [0, 1, 1, 1]
-    raw = sl.relabel(*arrays, weak_vocabulary=weak, teacher_vocabulary=teacher)
+    pairs = sl.Pairs([0, 0, 0, 1], [0, 1, 1, 1], weak_vocabulary=weak, teacher_vocabulary=teacher)
+    raw = sl.relabel(pairs)
     assert raw.space.names == (
         "baking cookies",
         "baking cookies × whisking eggs",
         "abseiling × whisking eggs",
     )
     assert raw.space.kinds == ("agreed", "disagreed", "disagreed")
-    half = sl.relabel(*arrays, strategy=sl.SPLB(), weak_vocabulary=weak, teacher_vocabulary=teacher)
+    half = sl.relabel(pairs, sl.SPLB())
     assert half.space.names == ("baking cookies", "baking cookies × (disagreed)", "abseiling × (disagreed)")
-    rare = sl.relabel(
-        *arrays, strategy=sl.RawSPL(min_count=2), weak_vocabulary=weak, teacher_vocabulary=teacher
-    )
+    rare = sl.relabel(pairs, sl.RawSPL(min_count=2))
     assert rare.space.names == (
         "baking cookies × whisking eggs",
         "baking cookies × (other)",
@@ -113,13 +108,8 @@ def test_names_say_what_a_class_holds():
 
 def test_a_row_that_agrees_with_several_classes_names_each():
     alignment = {"bake": ["baking cookies", "making a cake"]}
-    space = sl.relabel(
-        [0, 0, 0],
-        [0, 1, 2],
-        weak_vocabulary=["bake"],
-        teacher_vocabulary=["baking cookies", "making a cake", "abseiling"],
-        alignment=alignment,
-    ).space
+    teacher = ["baking cookies", "making a cake", "abseiling"]
+    space = sl.relabel(sl.Pairs(["bake"] * 3, teacher, teacher_vocabulary=teacher), alignment=alignment).space
     assert space.names == ("bake = baking cookies", "bake = making a cake", "bake × abseiling")
 
 
@@ -138,7 +128,7 @@ def test_options_are_frozen_and_checked():
         sl.RawSPL(min_count=0)
     with pytest.raises(ValueError, match="Extra inputs"):
         sl.SPLB(min_count=3)
-    assert set(STRATEGIES) == {
+    assert set(sl.strategies()) == {
         "weak_only", "teacher_only", "agreement_filter", "raw_spl", "spl_b", "matched_control",
         "densest_spl", "merged_spl", "confident_spl", "top_k_spl", "two_head",
     }  # fmt: skip

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,9 +60,42 @@ def test_an_unknown_name_is_answered_with_the_closest():
 
 def test_what_yaml_or_pandas_made_of_a_name_is_refused_in_words():
     animals = sl.Vocabulary(["1", "no"])
-    for refused in (lambda: animals.index(True), lambda: animals.encode(["no", float("nan")])):
-        with pytest.raises(sl.LabelError, match="names are strings, and None is no label"):
-            refused()
+    with pytest.raises(sl.LabelError, match="names are strings, and None is no label"):
+        animals.index(True)
+    for names, message in (
+        (["no", True], "types bool, str"),
+        ([1, 1], "are integers, and names were expected"),
+    ):
+        with pytest.raises(sl.LabelError, match=message):
+            animals.encode(names)
+    assert animals.encode(["no", float("nan"), None]).tolist() == [1, -1, -1]
     for mapping in ({False: "1"}, {"no": 1}, {0: [0]}):
         with pytest.raises(sl.LabelError, match="names are strings"):
             sl.Alignment.from_mapping(mapping, animals, animals)
+
+
+def test_numpy_names_read_as_plain_ones():
+    assert repr(sl.Vocabulary(np.array(["x", "y"]))) == "Vocabulary(2: 'x', 'y')"
+
+
+def test_a_name_that_is_an_array_is_refused():
+    with pytest.raises(sl.LabelError, match="names are non-empty strings"):
+        sl.Vocabulary([np.array([1, 2])])
+
+
+@given(names=st.lists(st.text(min_size=1), min_size=1, unique=True), seed=st.integers(0, 99))
+def test_a_mapping_of_ids_is_the_list_in_their_order(names, seed):
+    order = np.random.default_rng(seed).permutation(len(names)).tolist()
+    expected = sl.Vocabulary(names)
+    # Names that are all digits in another order read as ids themselves.
+    by_id = {position: names[position] for position in order}
+    assert sl.Vocabulary(by_id) == expected
+    assert sl.Vocabulary(json.loads(json.dumps(by_id))) == expected
+
+
+@pytest.mark.parametrize(
+    "mapping", [{0: "a", 2: "b"}, {"a": 1, "b": 2}, {0: "a", "x": "b"}, {"a": 0, "b": 0}, {"a": True, "b": 0}]
+)
+def test_a_mapping_needs_each_id_once(mapping):
+    with pytest.raises(sl.LabelError, match="ids 0 to 1, each once"):
+        sl.Vocabulary(mapping)

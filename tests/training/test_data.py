@@ -6,10 +6,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+import sublabel as sl
 from sublabel import distributed
-from sublabel.errors import ConfigError, MediaError
+from sublabel.errors import ConfigError, LabelError, MediaError
+from sublabel.labels import HardTargets, SoftLabels
 from sublabel.media import MediaTable
-from sublabel.training import EvaluationSampler, LabelDataModule, LabeledDataset, MediaInputs
+from sublabel.training import EvaluationSampler, LabelDataModule, LabeledDataset, MediaInputs, as_targets
 from tests.media.numbers import Numbers
 
 
@@ -105,3 +107,66 @@ def test_lightning_tests_each_sample_once_on_several_devices(tmp_path):
     for path in sorted(tmp_path.iterdir()):
         tested[path.name[0]] += map(int, path.read_text().split())
     assert tested == {"0": [0, 2, 4, 6], "1": [1, 3, 5]}
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([0.0, 1.0], "have dtype float64; expected integers"),
+        ([[0, 1], [1, 0]], r"have shape \(2, 2\); expected one label for each sample"),
+        ([0, -100], "are outside this label space of 1 classes"),
+    ],
+)
+def test_what_are_no_labels_are_no_targets(targets, message):
+    with pytest.raises(LabelError, match=message):
+        as_targets(targets)
+
+
+def test_plain_labels_are_of_as_many_classes_as_is_said():
+    assert as_targets(torch.tensor([0, 2])).heads == (3,)
+    assert as_targets([0, 2], num_classes=5).heads == (5,)
+    with pytest.raises(LabelError, match="outside this label space of 2 classes"):
+        as_targets([0, 2], num_classes=2)
+    targets = HardTargets(np.array([0]), 4)
+    assert as_targets(targets) is targets
+
+
+def test_labels_of_a_space_keep_their_reasons_as_targets():
+    labels = sl.relabel(sl.Pairs(["cat", None], ["cat", "cat"])).labels
+    assert as_targets(labels).reasons.tolist() == ["kept", "no weak label"]
+
+
+def test_a_split_that_is_not_there_or_empty_is_refused():
+    with pytest.raises(ConfigError, match="made without that split"):
+        LabelDataModule(LabeledDataset(inputs(3), [0, 0, 0])).test_dataloader()
+    with pytest.raises(ConfigError, match="no sample is left to train on: 3 were dropped"):
+        LabelDataModule(LabeledDataset(inputs(3), [-1, -1, -1]))
+
+
+@pytest.mark.parametrize(
+    ("heads", "targets", "label"),
+    [
+        ((5,), torch.tensor([0, 5]), 5),
+        ((5,), torch.tensor([0, -2]), -2),
+        ((2, 3), torch.tensor([[1, 2], [2, 0]]), 2),
+        ((5,), SoftLabels(torch.tensor([[0, 7]]), torch.tensor([[0.5, 0.5]])), 7),
+    ],
+)
+def test_a_label_outside_the_heads_is_named_before_a_device_sees_it(heads, targets, label):
+    batch = (torch.zeros(2, 3), targets)
+    with pytest.raises(LabelError, match=f"a batch has the label {label}, and there are .* classes"):
+        LabelDataModule(heads=heads).on_before_batch_transfer(batch, 0)
+    assert LabelDataModule().on_before_batch_transfer(batch, 0) is batch
+
+
+@pytest.mark.parametrize(
+    ("heads", "targets"),
+    [
+        ((5,), torch.tensor([0, 4, -1])),
+        ((2, 3), torch.tensor([[1, 2], [-1, -1]])),
+        ((5,), SoftLabels(torch.tensor([[0, 4]]), torch.tensor([[0.5, 0.5]]))),
+    ],
+)
+def test_labels_of_the_heads_and_samples_without_one_pass(heads, targets):
+    batch = (torch.zeros(2, 3), targets)
+    assert LabelDataModule(heads=heads).on_before_batch_transfer(batch, 0) is batch

@@ -174,3 +174,17 @@ def test_labels_that_do_not_fit_are_refused(strategy):
     for weak, teacher in ((two + 1, two), (two, two + 1)):
         with pytest.raises(IndexError):
             lookup(weak, teacher)
+
+
+@pytest.mark.parametrize("strategy", [sl.RawSPL(), sl.SPLB(), sl.TwoHead()], ids=str)
+def test_predictions_alone_are_enough_where_nobody_looks_at_probabilities(strategy):
+    lookup = LabelLookup.of(fitted(strategy, np.random.default_rng(0)))
+    weak, ids = torch.tensor([0, 1, -1]), torch.tensor([[0, 1], [1, 0], [1, 0]])
+    assert torch.equal(lookup(weak, ids[:, 0]), lookup(weak, ids, torch.tensor([[0.7, 0.3]] * 3)))
+
+
+def test_a_space_of_a_kind_that_nobody_looks_up_is_refused(monkeypatch):
+    space = fitted(sl.RawSPL(), np.random.default_rng(0))
+    monkeypatch.setattr(type(space), "kind", "mine")
+    with pytest.raises(LabelError, match="raw_spl cannot be looked up .* no LabelLookup is of the kind"):
+        LabelLookup.of(space)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchmetrics.classification import MulticlassF1Score
 
 from sublabel.errors import ConfigError, SublabelError
 from sublabel.labels import SoftLabels
@@ -19,29 +20,8 @@ from sublabel.training import (
     _watch,
     sgd,
 )
-from sublabel.training.modules import parameter_groups
-
-
-class Tiny(nn.Module):
-    """Channel means after a convolution: the smallest backbone that keeps the contract."""
-
-    num_features = 8
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 8, 3)
-        self.norm = nn.BatchNorm2d(8)
-
-    def forward(self, inputs):
-        return self.norm(self.convolution(inputs)).relu().mean((-2, -1))
-
-
-def brightness_data(samples=96, seed=0):
-    """Two classes that a mean tells apart: dark and bright."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(samples) % 2
-    inputs = torch.randint(0, 100, (samples, 3, 8, 8), generator=generator) + 120 * labels.view(-1, 1, 1, 1)
-    return TensorDataset(inputs.to(torch.uint8), labels)
+from sublabel.training.modules import make_metric, parameter_groups
+from tests.training.backbones import Tiny, brightness_data
 
 
 def trainer(**options):
@@ -268,3 +248,35 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_names_the_step(monkeypa
     with pytest.raises(SublabelError, match="the loss of step 3 is not finite .precision '32-true'."):
         trainer(max_epochs=2).fit(module, DataLoader(brightness_data(), batch_size=16))
     assert len(steps) == (4 if looks_at_once else 6)
+
+
+def test_another_number_of_views_is_refused():
+    module = FinetuneModule(Tiny(), 2, views=2)
+    with pytest.raises(ConfigError, match=r"shape \(4, 3, 8, 8\); expected \(B, 2, C, …\)"):
+        module.probabilities(torch.zeros(4, 3, 8, 8))
+
+
+def test_metrics_of_torchmetrics_go_by_their_names():
+    torch.manual_seed(0)
+    probabilities, labels = torch.rand(40, 6).softmax(-1), torch.randint(0, 6, (40,))
+    ours, theirs = make_metric("MulticlassF1Score", 6), MulticlassF1Score(6)
+    assert ours(probabilities, labels) == theirs(probabilities, labels)
+    top3 = (probabilities.topk(3).indices == labels[:, None]).any(1).float().mean()
+    assert make_metric("top3", 6)(probabilities, labels) == pytest.approx(float(top3))
+    assert make_metric("top9", 6)(probabilities, labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("top0", "there is no metric 'top0'"),
+        ("accuracy", "there is no metric 'accuracy'"),
+        ("BinaryAccuracy", "there is no metric 'BinaryAccuracy'"),
+        ("MulticlassConfusionMatrix", "'MulticlassConfusionMatrix' is more than one number"),
+        ("MulticlassROC", "'MulticlassROC' is more than one number"),
+        ("MulticlassFBetaScore", "'MulticlassFBetaScore' cannot be made for 4 classes"),
+    ],
+)
+def test_a_metric_that_is_no_single_number_is_refused(name, message):
+    with pytest.raises(ConfigError, match=message):
+        make_metric(name, 4)

@@ -24,7 +24,7 @@ def profile_kernel(counts: Any, rows: np.ndarray, columns: np.ndarray, *, both: 
         counts: CSR int64 (W, T).
         rows: The weak class of each cell, int64 (C,).
         columns: The teacher class of each cell, int64 (C,).
-        both: The mean of that of the columns and that of the rows, instead of that of the columns.
+        both: Whether the profiles of rows count as well: the mean of both coefficients. Else columns alone.
     """
     by_column = _similarity(counts.T.tocsr(), columns)
     by_row = _similarity(counts, rows) if both else None

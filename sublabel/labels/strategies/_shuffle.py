@@ -36,11 +36,17 @@ class Shuffle(NamedTuple):
     """bool (K,)."""
     seed: int
     bits: int
-    """Of the hash, the lower part of a key."""
+    """How many bits of a key are the hash; the row stands above them."""
 
     @classmethod
     def of(cls, classes: Classes, height: int, seed: int) -> Self:
-        """Of the disagreed classes of a space with `height` rows."""
+        """The shuffle over the disagreed classes of a space.
+
+        Args:
+            classes: The classes of the space.
+            height: W, its rows.
+            seed: The seed of the hash.
+        """
         is_member = classes.is_kind("disagreed", "other") & (classes.weak >= 0)
         members = np.flatnonzero(is_member)
         members = members[np.argsort(classes.weak[members], kind="stable")]

@@ -8,35 +8,62 @@ from __future__ import annotations
 
 import inspect
 import sys
-from abc import ABC
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin
+from weakref import WeakValueDictionary
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import core_schema
 
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import Alignment, AlignmentLike
-from sublabel.labels.cell_space import CellSpace
-from sublabel.labels.cells import Cell, Cells
-from sublabel.labels.classes import CODES, Classes
+from sublabel.labels.cell_space import CellSpace, named_space
+from sublabel.labels.cells import Cell
+from sublabel.labels.classes import Classes
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.counting import Counting, HardCounts
 from sublabel.labels.space import LabelSpace
 
 ENTRY_POINT_GROUP = "sublabel.strategies"
+_latest: WeakValueDictionary[str, type[Strategy]] = WeakValueDictionary()
+"""Classes by import path; a cell of a notebook that runs again defines its class anew."""
 
 
-class Strategy(BaseModel, ABC):
+class _Kind:
+    """The kind of a class, looked up when it is asked for: entry points are unknown while a class is made."""
+
+    def __get__(self, instance: object, owner: type[Strategy]) -> str:
+        return kind_of(owner)
+
+    def __set__(self, instance: object, value: object) -> None:
+        raise AttributeError("the kind of a strategy is the name of its class, and cannot be set")
+
+
+class Strategy(BaseModel):
     """How cells of the confusion matrix become classes: the base of all strategies, and of yours.
 
-    A subclass overrides `class_of`, which looks at one cell at a time, or `fit`, which sees the whole matrix.
-    Its options are fields, as of any pydantic model. It then works wherever ours do: `relabel`, tables,
-    studies, YAML, the command line, and as the `of` of another strategy.
+    A strategy of your own takes three lines: a subclass whose `class_of` says, for one cell of the matrix at
+    a time, the name of the class that its samples get. Where that is not enough, override `fit`, which sees
+    the whole matrix; `cell_space` makes a space of arrays. Options are fields, as of any pydantic model:
+    frozen, checked, with a default each so that the kind alone makes a strategy.
+
+    It then works wherever ours do: `relabel`, tables, studies, YAML, the command line, and as the `of` of
+    another strategy. Stored spaces and studies name it with all its options: by the name under which its
+    package announces it in the entry point group `sublabel.strategies`, else by its import path,
+    `package.module:Class`, so keep it in a module that can be imported when they are read again.
+    `sublabel.testing.check_strategy` tells whether it holds what a strategy must.
 
     Example:
         >>> class Agreed(Strategy):
@@ -52,8 +79,8 @@ class Strategy(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: ClassVar[str]
-    """The name that stored spaces, YAML and the command line know a class by; yours get their import path."""
+    kind: ClassVar[str] = cast(str, _Kind())
+    """The name that stored spaces, YAML and the command line know the class by; never set it in your own."""
 
     quick_cells: ClassVar[int | None] = None
     """Cells from which on `fit` takes more than a moment, so that a look at all strategies leaves it out."""
@@ -61,10 +88,16 @@ class Strategy(BaseModel, ABC):
     def class_of(self, cell: Cell) -> str | None:
         """The name of the class that the samples of one cell get; None drops them.
 
-        Cells of the same name are one class, also in several rows. Cells that are empty in `fit` are dropped.
+        It is asked once for each cell that holds samples, row by row; the classes count in the order in which
+        their names first come up. Cells of the same name are one class, also in several rows. Cells that are
+        empty in `fit`, but not in `assign`, are dropped.
 
         Args:
-            cell: Names of weak and teacher class, number of samples, and whether the two agree.
+            cell: `cell.weak` and `cell.teacher` are the names of its two classes, `cell.count` its samples
+                (1 or more), and `cell.agreed` says whether the alignment lets the two classes agree.
+
+        Returns:
+            A non-empty name, or None.
         """
         raise NotImplementedError(f"{type(self).__name__} overrides neither class_of nor fit")
 
@@ -84,7 +117,7 @@ class Strategy(BaseModel, ABC):
         """
         cells = confusion.cells(alignment)
         names = [self.class_of(cell) for cell in cells]
-        return named_space(self, cells, names)
+        return named_space(self.to_dict(), cells, names)
 
     @property
     def counting(self) -> Counting:
@@ -98,7 +131,8 @@ class Strategy(BaseModel, ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The kind and all options, as JSON can hold them; `Strategy.parse` makes the same strategy of it."""
-        return self.model_dump(mode="json")
+        # As any: a field typed with a class of strategies also holds subclasses, with options of their own.
+        return self.model_dump(mode="json", serialize_as_any=True)
 
     @classmethod
     def parse(cls, value: Any) -> Strategy:
@@ -131,14 +165,41 @@ class Strategy(BaseModel, ABC):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        """Give a class its import path as its kind, also where its base has a short one."""
+        """Let the kind of a class follow from where it lives, whatever its base or its author says.
+
+        Raises:
+            LabelError: The class has an option called `kind`, which would be lost.
+        """
         super().__pydantic_init_subclass__(**options)
-        if "kind" not in cls.__dict__ and "kind" not in cls.model_fields:
-            cls.kind = _import_path(cls)
+        if "kind" in cls.model_fields and not _is_constant(cls.model_fields["kind"].annotation):
+            raise LabelError(
+                f"{_import_path(cls)} has an option `kind`, and that is the name of the strategy itself: "
+                "call the option something else"
+            )
+        _latest[_import_path(cls)] = cls
+        if not (cls.__module__.startswith(f"{__package__}.") and "kind" in cls.__dict__):
+            cls.kind = cast(str, _Kind())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_kind(cls, value: Any, handler: Any) -> Any:
+        """Let a field that is typed with a class read what `to_dict` stored of it and of its subclasses."""
+        if not (isinstance(value, Mapping) and "kind" in value) or "kind" in cls.model_fields:
+            return handler(value)
+        named = strategy_class(value["kind"])
+        if not issubclass(named, cls):
+            raise ValueError(f"{value['kind']!r} is no {cls.__name__}")
+        options = {key: entry for key, entry in value.items() if key != "kind"}
+        return handler(options) if named is cls else _made(named, options)
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: Any) -> dict[str, Any]:
-        return {**dict.fromkeys(["kind"]), **handler(self), "kind": kind_of(type(self))}
+        stored = {"kind": kind_of(type(self))}
+        for name, value in handler(self).items():
+            own = getattr(self, name, None)
+            # A strategy within a strategy says itself what it is, whatever the field is typed with.
+            stored |= {name: own.to_dict() if isinstance(own, Strategy) else value} if name != "kind" else {}
+        return stored
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -174,25 +235,37 @@ def strategy_class(kind: str) -> type[Strategy]:
             return model
     for entry in entry_points(group=ENTRY_POINT_GROUP, name=kind):
         return _loaded(kind, entry.load)
-    # One that was defined in a function or a notebook can be found in its own process only.
-    for model in _subclasses(Strategy):
-        if kind in (_import_path(model), model.kind):
-            return model
     module, colon, name = kind.partition(":")
     if not colon:
+        announced = sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
+        known = [*(model.kind for model in _built_in()), *announced]
         raise LabelError(
-            f"no strategy is called {kind!r}; there are {', '.join(strategies())}, and your own by import "
-            "path, such as my_package.my_module:MyStrategy"
+            f"no strategy is called {kind!r}; there are {', '.join(known)}, and your own by import path, "
+            "such as my_package.my_module:MyStrategy"
         )
-    return _loaded(kind, lambda: _attribute(module, name))
+    # One that was defined in a function or a notebook is found in its own process only.
+    return _latest.get(kind) or _loaded(kind, lambda: _attribute(module, name))
 
 
 @cache
 def kind_of(model: type[Strategy]) -> str:
     """The kind of a class: its short name if that leads back to it in any process, else its import path."""
-    path = _import_path(model)
-    announced = (entry.name for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.value == path)
-    return model.kind if model in _built_in() else next(announced, path)
+    for built_in in _built_in():
+        if built_in is model:
+            return built_in.kind
+    package = model.__module__.partition(".")[0]
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        # Other packages are not imported to find out that they announce other classes.
+        if entry.module.partition(".")[0] == package:
+            with suppress(LabelError):
+                if strategy_class(entry.name) is model:
+                    return entry.name
+    return _import_path(model)
+
+
+def _is_constant(annotation: Any) -> bool:
+    """Whether a field can hold one value only, so that nothing is lost with it."""
+    return get_origin(annotation) is Literal and len(get_args(annotation)) == 1
 
 
 def _import_path(model: type[Strategy]) -> str:
@@ -202,12 +275,6 @@ def _import_path(model: type[Strategy]) -> str:
 def _built_in() -> tuple[type[Strategy], ...]:
     listed: tuple[type[Strategy], ...] = import_module("sublabel.labels.strategies").BUILT_IN
     return listed
-
-
-def _subclasses(model: type[Strategy]) -> Iterator[type[Strategy]]:
-    for subclass in model.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
 
 
 def _attribute(module: str, name: str) -> Any:
@@ -220,10 +287,12 @@ def _attribute(module: str, name: str) -> Any:
 def _loaded(kind: str, load: Any) -> type[Strategy]:
     try:
         found = load()
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:
+        # A module of someone else may fail in any way while it is imported.
         raise LabelError(
-            f"the strategy {kind!r} cannot be found ({error}): install the package that has it, or make its "
-            "module importable; a class that was defined in a notebook or a script is known only there"
+            f"the strategy {kind!r} cannot be found ({type(error).__name__}: {error}): install the "
+            "package that has it, or make its module importable; a class that was defined in a notebook or a "
+            "script is known only there"
         ) from error
     if not (inspect.isclass(found) and issubclass(found, Strategy)):
         raise LabelError(f"{kind!r} names {found!r}; expected a subclass of sublabel.Strategy")
@@ -276,7 +345,7 @@ def cell_space(
         confusion: Whose vocabularies the space is over.
         classes: The K classes.
         row_default: int64 (W,), the class of a row's cells that are not listed; default: -1, dropped.
-        column_default: int64 (T,), likewise for columns, where the row has none.
+        column_default: int64 (T,), the class of a column's cells that are not listed and whose row has none.
         cells: int64 (C,), weak × T + teacher, sorted: the cells with a class of their own.
         cell_labels: int64 (C,), their classes, -1 for dropped.
     """
@@ -294,65 +363,11 @@ def cell_space(
     )
 
 
-def named_space(strategy: Strategy, cells: Cells, names: list[str | None]) -> CellSpace:
-    """The space in which each cell is in the class of a name, or dropped.
-
-    Args:
-        strategy: The one that makes it.
-        cells: Of the confusion matrix.
-        names: For each cell the name of its class, or None. Classes count in the order of their first cell.
-
-    Raises:
-        LabelError: A name is neither None nor a non-empty string.
-    """
-    for cell, name in zip(cells, names, strict=True):
-        if name is not None and not (isinstance(name, str) and name):
-            raise LabelError(
-                f"{type(strategy).__name__}.class_of gave {name!r} for the cell {cell.weak!r} × "
-                f"{cell.teacher!r}; expected the name of a class, or None to drop its samples"
-            )
-    label_of = {name: label for label, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
-    # labels[c]: the class of cell c, -1 where it is dropped, (C,)
-    labels = np.array([-1 if name is None else label_of[name] for name in names], dtype=np.int64)
-    kept = np.flatnonzero(labels >= 0)
-    size = np.zeros(len(label_of), dtype=np.int64)
-    np.add.at(size, labels[kept], cells.count[kept])
-    members = np.bincount(labels[kept], minlength=len(label_of))
-    agreed = np.bincount(labels[kept], weights=cells.agreed[kept], minlength=len(label_of))
-    kind = np.select(
-        [agreed == members, members == 1], [CODES["agreed"], CODES["disagreed"]], CODES["merged"]
-    )
-    return CellSpace(
-        weak_vocabulary=cells.weak_vocabulary,
-        teacher_vocabulary=cells.teacher_vocabulary,
-        classes=Classes(
-            kind,
-            size,
-            _common(cells.weak[kept], labels[kept], len(label_of)),
-            _common(cells.teacher[kept], labels[kept], len(label_of)),
-            {label: name for name, label in label_of.items()},
-        ),
-        strategy=strategy.to_dict(),
-        row_default=np.full(cells.shape[0], -1),
-        column_default=np.full(cells.shape[1], -1),
-        cells=cells.keys,
-        cell_labels=labels,
-    )
-
-
-def _common(values: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """The value that all cells of a class share, int64 (K,), -1 where they differ."""
-    least, most = np.full(num_classes, np.iinfo(np.int64).max), np.full(num_classes, -1)
-    np.minimum.at(least, labels, values)
-    np.maximum.at(most, labels, values)
-    return np.where(least == most, most, -1)
-
-
 def cells_needed(space: LabelSpace, strategy: str) -> CellSpace:
     """The space, for a strategy that refines one in which each cell has a class.
 
     Args:
-        space: Of the strategy that is refined.
+        space: What the strategy that is refined has made.
         strategy: The kind of the one that refines it, for the message.
 
     Raises:

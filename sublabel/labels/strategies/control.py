@@ -24,9 +24,9 @@ from sublabel.labels.targets import Labels
 class MatchedControl(Strategy):
     """The matched-cardinality control (ours): as many classes, as large, without the teacher's distinctions.
 
-    The space is that of `of`, but the disagreed samples of each row are shuffled among its disagreed classes,
-    by a seeded hash of their ids. What raw SPL gains over it, the sub-concepts gain, and not the number of
-    classes. The classes have exactly their sizes where the space has seen its samples
+    The classes are those of `of`, but the disagreed samples of each row are shuffled among its disagreed
+    classes, by a seeded hash of their ids. What raw SPL gains over it, the sub-concepts gain, and not the
+    number of classes. The classes have exactly their sizes where the space has seen its samples
     (`LabelSpace.match_sizes`, as `relabel` and `relabel_table` do it), else on average.
     """
 

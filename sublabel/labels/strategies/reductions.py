@@ -106,7 +106,8 @@ class MergedSPL(Strategy):
         """
         space = cells_needed(self.of.fit(confusion, alignment), self.kind)
         classes = space.classes
-        merged = np.flatnonzero(classes.is_kind("disagreed"))
+        # A disagreed class of several cells, as SPL-B has them, is no cell and has no profile.
+        merged = np.flatnonzero(classes.is_kind("disagreed") & (classes.teacher >= 0))
         rows, columns = classes.weak[merged], classes.teacher[merged]
         groups = rows if self.within == "row" else np.zeros_like(rows)
         kernel = profile_kernel(confusion.counts, rows, columns, both=self.within == "all")
@@ -131,7 +132,8 @@ class MergedSPL(Strategy):
             size,
             np.where(one_row, old.weak[leaders], -1),
             np.where(several, -1, old.teacher[leaders]),
-            _merged_names(space, new_of_old, several),
+            {int(new_of_old[label]): name for label, name in old.given_names.items()}
+            | _merged_names(space, new_of_old, several),
         )
         renumber = np.append(new_of_old, -1)
         return replace(

@@ -19,7 +19,7 @@ from sublabel.labels.pairs import Pairs
 from sublabel.labels.space import LabelSpace, Need
 from sublabel.labels.strategies.base import Strategy, cells_needed
 from sublabel.labels.strategies.spl import RawSPL
-from sublabel.labels.targets import Reasons, SoftTargets, Targets
+from sublabel.labels.targets import Labels, Reasons, SoftTargets, Targets
 
 
 class TopKSPL(Strategy):
@@ -61,6 +61,24 @@ class SoftSpace(CellSpace):
     k: int
     """How many of the teacher's classes count."""
 
+    def assign(self, pairs: Pairs) -> Labels:
+        """The class with the greatest weight in each sample's target, int64 (N,); of equal ones the first.
+
+        Raises:
+            LabelError: The pairs have no probabilities, or are over other vocabularies.
+        """
+        rows = self._rows(pairs)
+        labels = np.full(len(pairs), -1)
+        lengths = np.diff(rows.indptr)
+        kept = np.flatnonzero(lengths)
+        if len(kept):
+            greatest = np.maximum.reduceat(rows.data, rows.indptr[kept])
+            # best[b]: an entry of the matrix with its row's greatest weight, (B,), one or more for each row
+            best = np.flatnonzero(rows.data == np.repeat(greatest, lengths[kept]))
+            # Written from the last to the first, so that the first of equal ones stays.
+            labels[np.repeat(kept, lengths[kept])[best][::-1]] = rows.indices[best][::-1]
+        return Labels.of(labels, pairs.weak, pairs.teacher)
+
     def targets(self, pairs: Pairs) -> Targets:
         """A distribution over the classes for each sample, float32, sparse.
 
@@ -74,7 +92,13 @@ class SoftSpace(CellSpace):
             array([[0.8 , 0.2 ],
                    [0.25, 0.75]], dtype=float32)
         """
-        hard = self.assign(pairs)
+        rows = self._rows(pairs)
+        kept = np.where(np.diff(rows.indptr) > 0, 0, -1)
+        return SoftTargets(rows, partial(getattr, Labels.of(kept, pairs.weak, pairs.teacher), "reasons"))
+
+    def _rows(self, pairs: Pairs) -> Any:
+        """The distributions as a CSR matrix float32 (N, K), sorted, each class once."""
+        self.check(pairs)
         ids, probs = pairs.need_probabilities()
         ids, probs = ids[:, : self.k], probs[:, : self.k].astype(np.float64)
         width = ids.shape[1]
@@ -88,7 +112,7 @@ class SoftSpace(CellSpace):
         entries: Any = (weights[kept], labels[kept], starts)
         rows = sparse.csr_array(entries, shape=(len(pairs), len(self)))
         rows.sum_duplicates()
-        return SoftTargets(rows, partial(getattr, hard, "reasons"))
+        return rows
 
     def read_targets(self, columns: Mapping[str, Any], reasons: Reasons = None) -> Targets:
         """The distributions that stand in a table."""

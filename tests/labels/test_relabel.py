@@ -55,14 +55,9 @@ def check_whole_space(strategy, case, classes_of_row):
     width, height, aligned, fitted = case
     weak_names, teacher_names = [f"w{i}" for i in range(width)], [f"t{i}" for i in range(height)]
     array = np.array(fitted, dtype=np.int64).reshape(-1, 2)
-    result = sl.relabel(
-        array[:, 0],
-        array[:, 1],
-        strategy=strategy,
-        weak_vocabulary=weak_names,
-        teacher_vocabulary=teacher_names,
-        alignment=sl.Alignment(weak_names, teacher_names, sorted(aligned)),
-    )
+    vocabularies = {"weak_vocabulary": weak_names, "teacher_vocabulary": teacher_names}
+    pairs = sl.Pairs(array[:, 0], array[:, 1], **vocabularies)
+    result = sl.relabel(pairs, strategy, sl.Alignment(weak_names, teacher_names, sorted(aligned)))
     expected, label = [], {}
     for w in range(width):
         row = [fitted.count((w, t)) for t in range(height)]
@@ -73,8 +68,9 @@ def check_whole_space(strategy, case, classes_of_row):
         expected += classes
     space = result.space
     assert list(map(list, zip(space.names, space.kinds, space.sizes.tolist(), strict=True))) == expected
-    cells = list(label)
-    assert space.assign([w for w, _ in cells], [t for _, t in cells]).tolist() == list(label.values())
+    cells = sl.Pairs([w for w, _ in label], [t for _, t in label], **vocabularies)
+    assert space.assign(cells).tolist() == list(label.values())
+    assert space.cell_classes(cells.weak, cells.teacher).tolist() == list(label.values())
     assert result.labels.tolist() == [label.get(pair, -1) for pair in fitted]
 
 
@@ -96,82 +92,48 @@ def test_spl_b_equals_brute_force_class_for_class(case):
 
 
 def test_the_default_is_raw_spl_over_equal_names():
-    labels, space, confusion = sl.relabel([0, 0, 1, -1], [0, 1, 1, 1], weak_vocabulary=["a", "b"])
-    assert labels.tolist() == [0, 1, 2, -1]
-    assert space.strategy == sl.RawSPL().model_dump(mode="json")
-    assert (confusion.total, confusion.abstained) == (3, 1)
+    result = sl.relabel(sl.Pairs([0, 0, 1, -1], [0, 1, 1, 1], weak_vocabulary=["a", "b"]))
+    assert result.labels.tolist() == [0, 1, 2, -1]
+    assert result.labels.reasons.tolist() == ["kept", "kept", "kept", "no weak label"]
+    assert result.space.strategy == sl.RawSPL().to_dict()
+    assert (result.confusion.total, result.confusion.abstained) == (3, 1)
 
 
 def test_it_equals_its_three_steps():
     weak, teacher = np.random.default_rng(0).integers(-1, 6, (2, 500))
-    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=6)
-    space = sl.RawSPL(min_count=9).fit(confusion)
-    result = sl.relabel(weak, teacher, strategy=sl.RawSPL(min_count=9), weak_vocabulary=6)
-    assert result.confusion == confusion
+    pairs = sl.Pairs(weak, teacher, weak_vocabulary=6)
+    space = sl.RawSPL(min_count=9).fit(sl.count(pairs))
+    result = sl.relabel(pairs, sl.RawSPL(min_count=9))
+    assert result.pairs is pairs
+    assert result.confusion == sl.count(pairs)
     assert result.space == space
-    assert (result.labels == space.assign(weak, teacher)).all()
+    assert (result.labels == space.assign(pairs)).all()
+    assert (result.targets.labels == result.labels).all()
+
+
+@pytest.mark.parametrize("strategy", [sl.RawSPL(min_count=2), {"kind": "raw_spl", "min_count": 2}], ids=str)
+def test_a_strategy_may_be_given_as_it_is_stored(strategy):
+    pairs = sl.Pairs([0, 0, 0, 1], [0, 0, 1, 1])
+    assert sl.relabel(pairs, strategy).space.strategy == sl.RawSPL(min_count=2).to_dict()
+    assert sl.relabel(pairs, "spl_b").space == sl.relabel(pairs, sl.SPLB).space
 
 
 def test_no_samples_make_no_labels():
-    result = sl.relabel([], [], weak_vocabulary=3, teacher_vocabulary=2)
+    result = sl.relabel(sl.Pairs([], [], weak_vocabulary=3, teacher_vocabulary=2))
     assert result.labels.dtype == np.int64
     assert (len(result.labels), result.space.num_classes) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("weak", "teacher", "vocabulary", "message"),
-    [
-        ([4], [0], 3, "weak label 4 at position 0 is outside the vocabulary of 3 classes"),
-        ([0], [0, 1], 3, "got 1 weak labels and 2 teacher predictions"),
-        ([0.5], [0], 3, "dtype float64"),
-        ([0], [0], ["a", "a"], "'a' stands at positions 0 and 1"),
-        ([0], [0], None, "and got None"),
-    ],
-)
-def test_bad_input_is_refused(weak, teacher, vocabulary, message):
+@pytest.mark.parametrize("pairs", [([0], [0]), [0, 1], None, np.zeros((3, 2), int)], ids=repr)
+def test_arrays_are_no_pairs(pairs):
+    with pytest.raises(
+        sl.LabelError, match=r"relabel takes Pairs and got \w+: make them with sublabel.Pairs"
+    ):
+        sl.relabel(pairs)
+
+
+@pytest.mark.parametrize("strategy", [sl.ConfidentSPL(), sl.TopKSPL(), sl.MatchedControl()], ids=str)
+def test_what_a_strategy_needs_and_the_pairs_lack_is_said(strategy):
+    message = "sample id" if isinstance(strategy, sl.MatchedControl) else "needs the teacher's probabilities"
     with pytest.raises(sl.LabelError, match=message):
-        sl.relabel(weak, teacher, weak_vocabulary=vocabulary)
-
-
-@pytest.mark.parametrize("strategy", [sl.RawSPL(), sl.ConfidentSPL(), sl.TopKSPL()], ids=str)
-def test_probabilities_that_rise_are_refused(strategy):
-    probs = np.random.default_rng(0).dirichlet([1.0] * 4, 9)
-    ids = np.argsort(probs, axis=1)[:, -3:]
-    rising = np.take_along_axis(probs, ids, axis=1)
-    options = {"strategy": strategy, "weak_vocabulary": 4}
-    with pytest.raises(sl.LabelError, match="expected the most probable class first"):
-        sl.relabel(ids[:, 0], ids, probabilities=rising, **options)
-    falling = sl.relabel(ids[:, 0], ids[:, ::-1], probabilities=rising[:, ::-1], **options)
-    assert len(falling.labels) == 9
-
-
-def test_what_stands_beside_a_missing_prediction_does_not_matter():
-    for strategy in (sl.ConfidentSPL(), sl.TopKSPL()):
-        options = {"strategy": strategy, "weak_vocabulary": 2}
-        known = sl.relabel([0, 1, 0], [0, -1, 0], probabilities=[0.9, 0.0, 0.8], **options)
-        unknown = sl.relabel([0, 1, 0], [0, -1, 0], probabilities=[0.9, np.nan, 0.8], **options)
-        assert unknown.space == known.space
-        assert unknown.labels.tolist() == known.labels.tolist()
-        with pytest.raises(sl.LabelError, match="outside 0–1"):
-            sl.relabel([0, 1, 0], [0, 1, 0], probabilities=[0.9, np.nan, 0.8], **options)
-
-
-def test_tensors_of_a_training_loop_are_taken_as_they_are():
-    torch = pytest.importorskip("torch")
-    logits = torch.randn(500, 30, requires_grad=True)
-    top = logits.bfloat16().softmax(1).topk(30)
-    weak = torch.randint(0, 30, (500,))
-    options = {"strategy": sl.ConfidentSPL(), "weak_vocabulary": 30}
-    found = sl.relabel(weak, top.indices, probabilities=top.values, **options)
-    plain = top.values.detach().float().numpy()
-    expected = sl.relabel(weak.numpy(), top.indices.numpy(), probabilities=plain, **options)
-    assert found.space == expected.space
-    assert found.labels.tolist() == expected.labels.tolist()
-
-
-def test_a_mean_that_was_rounded_above_one_is_one():
-    options = {"strategy": sl.ConfidentSPL(), "weak_vocabulary": 2}
-    above = sl.relabel([0, 0], [0, 0], probabilities=np.float32([1.0000001, 0.5]), **options)
-    assert above.space == sl.relabel([0, 0], [0, 0], probabilities=[1.0, 0.5], **options).space
-    with pytest.raises(sl.LabelError, match="outside 0–1"):
-        sl.relabel([0, 0], [0, 0], probabilities=[1.1, 0.5], **options)
+        sl.relabel(sl.Pairs([0, 0], [0, 1]), strategy)
