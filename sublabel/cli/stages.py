@@ -30,14 +30,14 @@ def predict(options: Namespace) -> None:
     from sublabel.teacher import as_teacher, predict_manifest
     from sublabel.training import card_domain, load_model
 
-    classifier, card = load_model(options.teacher)
-    domain = card_domain(card)
+    model = load_model(options.teacher)
+    domain = card_domain(model.card)
     summary = predict_manifest(
         open_manifest(options.manifest).filter(split="weak"),
-        as_teacher(classifier, card.classes, top_k=options.top_k),
+        as_teacher(model, top_k=options.top_k),
         options.output,
         reader=domain,
-        transform=domain.evaluation_transform(card.preprocessing),
+        transform=domain.evaluation_transform(model.preprocessing),
         batch_size=options.batch_size,
         num_workers=options.num_workers,
     )
@@ -78,52 +78,45 @@ def pretrain(options: Namespace) -> None:
 
 def finetune(options: Namespace) -> None:
     """Train on the clean target samples of a manifest: a teacher, or a model that was pre-trained."""
-    from sublabel.training import LabeledDataset, MediaInputs, card_domain, read_card, warm_start
+    from sublabel.training import LabeledDataset, MediaInputs, card_domain, load_model
     from sublabel.training import finetune as train
 
     training, run = _model(TrainOptions, options), _model(RunOptions, options)
-    if options.pretrained_model is not None:
-        card = read_card(options.pretrained_model)
-        options.backbone, domain = card.backbone, card_domain(card)
+    start: Any
+    if options.pretrained_model is None:
+        domain, name = _domain(options), options.backbone
+        start, preprocessing = _backbone(options, domain)
     else:
-        domain = _domain(options)
+        _seed(options)
+        start = load_model(options.pretrained_model)
+        domain, name, preprocessing = card_domain(start.card), start.card.backbone, start.preprocessing
     vocabulary = open_manifest(options.manifest).filter(split="target_train").vocabulary("label")
     media = _media(options.manifest, "target_train", domain, run)
-    backbone, preprocessing = _backbone(options, domain)
-    report = None
-    if options.pretrained_model is not None:
-        report = warm_start(backbone, options.pretrained_model)
-        _print(str(report))
     transform = domain.training_transform(preprocessing, training.augmentation)
     data = LabeledDataset(MediaInputs(media, transform), media.labels("label", vocabulary))
-    model = train(backbone, data, training, classes=vocabulary.names, preprocessing=preprocessing, run=run)
-    made_by = {"seed": options.seed, "warm_start": None if report is None else str(report)}
-    model.save(options.output, domain=domain, backbone=options.backbone, made_by=made_by)
+    model = train(start, data, training, classes=vocabulary.names, preprocessing=preprocessing, run=run)
+    if model.warm_start is not None:
+        _print(str(model.warm_start))
+    model.save(options.output, domain=domain, backbone=name, made_by={"seed": options.seed})
     _print(f"{model.steps:,} steps on {len(data):,} samples of {len(vocabulary):,} classes\n{options.output}")
 
 
 def test(options: Namespace) -> None:
     """Measure a fine-tuned model on the test samples of a manifest."""
-    from sublabel.labels import Vocabulary
     from sublabel.training import LabeledDataset, MediaInputs, card_domain, load_model
     from sublabel.training import test as measure
 
     run = _model(RunOptions, options)
-    classifier, card = load_model(options.model)
-    domain = card_domain(card)
+    model = load_model(options.model)
+    domain = card_domain(model.card)
     media = _media(options.manifest, options.split, domain, run)
-    scores = measure(
-        classifier,
-        LabeledDataset(
-            MediaInputs(media, domain.test_transform(card.preprocessing)),
-            media.labels("label", Vocabulary(card.classes)),
-        ),
-        metrics=options.metrics,
-        views=domain.num_views,
-        run=run,
+    data = LabeledDataset(
+        MediaInputs(media, domain.test_transform(model.preprocessing)),
+        media.labels("label", model.vocabulary),
     )
+    scores = measure(model, data, metrics=options.metrics, views=domain.num_views, run=run)
     if options.json:
-        sys.stdout.write(json.dumps({"samples": len(media), **scores}) + "\n")
+        sys.stdout.write(json.dumps({"samples": len(data), **scores}) + "\n")
     else:
         _print("\n".join(f"{name} {value:.4f}" for name, value in scores.items()))
 
@@ -136,8 +129,7 @@ def compare(options: Namespace) -> None:
 
     teacher = None
     if options.teacher is not None:
-        classifier, card = load_model(options.teacher)
-        teacher = as_teacher(classifier, card.classes, top_k=options.teacher_top_k)
+        teacher = as_teacher(load_model(options.teacher), top_k=options.teacher_top_k)
     study = Study(
         options.manifest,
         _domain(options),
@@ -262,13 +254,17 @@ def _domain(options: Namespace) -> Domain:
 
 
 def _backbone(options: Namespace, domain: Domain) -> tuple[Any, Any]:
-    import lightning as L
-
-    L.seed_everything(options.seed, workers=True, verbose=False)
+    _seed(options)
     backbone = domain.create_backbone(
         options.backbone, pretrained=options.pretrained, weights=options.weights
     )
     return backbone, domain.preprocessing(backbone)
+
+
+def _seed(options: Namespace) -> None:
+    import lightning as L
+
+    L.seed_everything(options.seed, workers=True, verbose=False)
 
 
 def _media(manifest: str, split: str, domain: Domain, run: RunOptions) -> MediaTable:

@@ -291,12 +291,21 @@ def test_an_answer_that_is_no_name_is_refused(answer):
         sl.relabel(sl.Pairs(["a"], ["b"]), Wrong())
 
 
-def test_a_subclass_without_either_method_says_so():
-    class Nothing(sl.Strategy):
-        pass
+def test_a_subclass_without_either_method_has_the_classes_of_raw_spl():
+    class Mine(sl.Strategy): ...
 
-    with pytest.raises(NotImplementedError, match="Nothing overrides neither class_of nor fit"):
-        sl.relabel(sl.Pairs(["a"], ["b"]), Nothing())
+    pairs = sl.Pairs(["a", "a", "b", "b"], ["a", "b", "a", "c"])
+    mine, raw = sl.relabel(pairs, Mine()), sl.relabel(pairs, sl.RawSPL())
+    assert mine.labels.tolist() == raw.labels.tolist()
+    assert mine.space.names == raw.space.names == ("a", "a × b", "b × a", "b × c")
+
+
+def test_options_of_a_nested_strategy_need_no_kind_where_its_default_has_one():
+    parsed = sl.Strategy.parse({"kind": "matched_control", "of": {"min_count": 9}})
+    assert parsed == sl.MatchedControl(of=sl.RawSPL(min_count=9))
+    assert sl.ConfidentSPL.model_validate({"of": {"kind": "spl_b"}}).of == sl.SPLB()
+    with pytest.raises(sl.LabelError, match="min_counts"):
+        sl.Strategy.parse({"kind": "matched_control", "of": {"min_counts": 9}})
 
 
 def test_classes_across_rows_have_no_row():

@@ -90,7 +90,8 @@ class Strategy(BaseModel):
 
         It is asked once for each cell that holds samples, row by row; the classes count in the order in which
         their names first come up. Cells of the same name are one class, also in several rows. Cells that are
-        empty in `fit`, but not in `assign`, are dropped.
+        empty in `fit`, but not in `assign`, are dropped. Where it is not overridden, every disagreed cell is a
+        class, as in raw SPL.
 
         Args:
             cell: `cell.weak` and `cell.teacher` are the names of its two classes, `cell.count` its samples
@@ -99,7 +100,7 @@ class Strategy(BaseModel):
         Returns:
             A non-empty name, or None.
         """
-        raise NotImplementedError(f"{type(self).__name__} overrides neither class_of nor fit")
+        return cell.weak if cell.agreed else f"{cell.weak} × {cell.teacher}"
 
     def fit(self, confusion: ConfusionMatrix, alignment: AlignmentLike = None) -> LabelSpace:
         """Make the label space of this strategy.
@@ -184,6 +185,8 @@ class Strategy(BaseModel):
     @classmethod
     def _of_kind(cls, value: Any, handler: Any) -> Any:
         """Let a field that is typed with a class read what `to_dict` stored of it and of its subclasses."""
+        if isinstance(value, Mapping):
+            value = {name: cls._with_default_kind(name, entry) for name, entry in value.items()}
         if not (isinstance(value, Mapping) and "kind" in value) or "kind" in cls.model_fields:
             return handler(value)
         named = strategy_class(value["kind"])
@@ -191,6 +194,14 @@ class Strategy(BaseModel):
             raise ValueError(f"{value['kind']!r} is no {cls.__name__}")
         options = {key: entry for key, entry in value.items() if key != "kind"}
         return handler(options) if named is cls else _made(named, options)
+
+    @classmethod
+    def _with_default_kind(cls, name: str, value: Any) -> Any:
+        """The options of a strategy within a strategy; without a kind they are those of its default."""
+        default = cls.model_fields[name].default if name in cls.model_fields else None
+        if isinstance(default, Strategy) and isinstance(value, Mapping) and "kind" not in value:
+            return {"kind": kind_of(type(default)), **value}
+        return value
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: Any) -> dict[str, Any]:
