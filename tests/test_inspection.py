@@ -148,8 +148,11 @@ def test_costs_of_strategies_that_look_at_probabilities_are_those_of_relabel(see
         counted.append(counting)
         return sl.count(pairs, counting)
 
-    found = inspect_confusion(count(HardCounts()), feature_width=7, count=count)
-    assert len(counted) == len(set(counted)) == 3
+    # It keeps samples whose first class is dropped and whose second agrees.
+    soft = sl.TopKSPL(of=sl.AgreementFilter(), k=2)
+    found = inspect_confusion(count(HardCounts()), feature_width=7, count=count, further_strategies=[soft])
+    # Probability mass is counted for 5 classes and for 2, and the samples that each of the soft spaces keeps.
+    assert len(counted) == len(set(counted)) == 2 + 2 + 2
     lost = set()
     for cost in found.strategies:
         expected = sl.relabel(pairs, cost.strategy)
@@ -157,14 +160,12 @@ def test_costs_of_strategies_that_look_at_probabilities_are_those_of_relabel(see
         assert cost.classes == expected.space.num_classes
         assert cost.head_parameters == 8 * sum(expected.space.heads)
         assert cost.used + cost.dropped == found.samples
-        if cost.strategy["kind"] == "top_k_spl":
-            first = expected.space.cell_classes(pairs.weak, pairs.teacher)
-            assert cost.used == (first >= 0).sum() <= expected.targets.keep.sum()
-        else:
-            assert cost.used == expected.targets.keep.sum()
+        assert cost.used == expected.targets.keep.sum()
         lost |= {cost.strategy["kind"]} if cost.dropped else set()
     # A cell of a few improbable samples rounds to none.
     assert lost == {"agreement_filter", "top_k_spl"}
+    agreed = next(cost for cost in found.strategies if cost.strategy["kind"] == "agreement_filter")
+    assert agreed.used < found.strategies[-1].used < found.samples
 
 
 class OneClass(Strategy):
@@ -190,6 +191,19 @@ def test_a_users_own_strategies_have_their_costs_beside_ours(monkeypatch):
     assert unfinished.strategy == {"kind": "unfinished"}
     assert unfinished.classes is None
     assert "least: Field required" in unfinished.problem
+
+
+def test_further_strategies_have_their_costs_after_all_others():
+    confusion = confusion_of(healthy())
+    further = [Unfinished(least=2), {"kind": "raw_spl", "min_count": 150}, OneClass]
+    *listed, own, raw, one_class = inspect_confusion(confusion, further_strategies=further).strategies
+    assert tuple(listed) == inspect_confusion(confusion).strategies
+    # One without a class_of of its own is raw SPL.
+    assert (own.strategy, own.classes) == (Unfinished(least=2).to_dict(), 16)
+    assert (raw.strategy["min_count"], raw.classes) == (150, 16)
+    assert (one_class.classes, one_class.dropped) == (1, 0)
+    with pytest.raises(sl.LabelError, match="no strategy is called 'spl'"):
+        inspect_confusion(confusion, further_strategies=["spl"])
 
 
 def test_what_cannot_be_counted_is_said_in_full():

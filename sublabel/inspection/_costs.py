@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
 from sublabel.errors import LabelError, SublabelError
+from sublabel.inspection._kept import KeptCounts
 from sublabel.inspection.findings import StrategyCost
 from sublabel.labels import (
     Alignment,
@@ -24,9 +25,14 @@ Recount: TypeAlias = Callable[[Counting], ConfusionMatrix]
 
 
 def strategy_costs(
-    confusion: ConfusionMatrix, aligned: Alignment, rare: int, feature_width: int, count: Recount | None
+    confusion: ConfusionMatrix,
+    aligned: Alignment,
+    rare: int,
+    feature_width: int,
+    count: Recount | None,
+    further: Iterable[Any] = (),
 ) -> Iterator[StrategyCost]:
-    """The costs of every strategy with its defaults, and of raw SPL without rare cells.
+    """The costs of every strategy with its defaults, of raw SPL without rare cells, and of further ones.
 
     Args:
         confusion: Counts over all samples, one for each.
@@ -34,6 +40,10 @@ def strategy_costs(
         rare: Cells with fewer samples are rare.
         feature_width: Features that the pre-training head sees.
         count: Counts the same samples another way; None where that cannot be done.
+        further: Strategies, or what `Strategy.parse` takes for one.
+
+    Raises:
+        LabelError: A further strategy is none.
     """
     counted = partial(_counted, {HardCounts(): confusion}, count)
     for kind, model in strategies().items():
@@ -46,6 +56,8 @@ def strategy_costs(
         yield _cost(confusion, counted, aligned, strategy, feature_width)
         if model is RawSPL and rare > 1:
             yield _cost(confusion, counted, aligned, RawSPL(min_count=rare), feature_width)
+    for given in further:
+        yield _cost(confusion, counted, aligned, Strategy.parse(given), feature_width)
 
 
 def _counted(
@@ -70,27 +82,29 @@ def _cost(
         problem = f"not tried on more than {strategy.quick_cells:,} cells"
         return _unknown(options, problem)
     try:
-        matrix = counted(strategy.counting)
+        space = _fit(strategy, counted(strategy.counting), aligned)
+        used = _used(space, counted)
     except SublabelError as error:
         return _unknown(options, str(error))
-    try:
-        space = strategy.fit(matrix, aligned)
-    except LabelError as error:
-        problem = str(error).split(":", maxsplit=1)[0]
-        return _unknown(options, problem)
-    used = _used(space, confusion)
     head = space.num_classes * (feature_width + 1)
     return StrategyCost(options, space.num_classes, used, confusion.total - used, head)
+
+
+def _fit(strategy: Strategy, confusion: ConfusionMatrix, aligned: Alignment) -> LabelSpace:
+    try:
+        return strategy.fit(confusion, aligned)
+    except LabelError as error:
+        # What to do about it is of no use beside strategies that can be fitted.
+        raise LabelError(str(error).split(":", maxsplit=1)[0]) from error
 
 
 def _unknown(options: dict[str, Any], problem: str) -> StrategyCost:
     return StrategyCost(options, None, None, None, None, problem)
 
 
-def _used(space: LabelSpace, confusion: ConfusionMatrix) -> int:
-    """Samples that a student trains on; of soft targets, which counts do not hold, those of kept cells."""
+def _used(space: LabelSpace, counted: Recount) -> int:
+    """Samples with a target."""
     if space.answers_with_one_label or len(space.heads) > 1:
         return int(space.sizes.sum()) // len(space.heads)
-    cells = confusion.counts.tocoo()
-    classes = space.cell_classes(cells.row, cells.col)
-    return confusion.total if classes is None else int(cells.data[classes >= 0].sum())
+    # Soft classes have the sizes that are expected, and a sample may be kept for its less probable ones.
+    return counted(KeptCounts(space=space)).total

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,7 @@ def inspect_confusion(
     feature_width: int = FEATURE_WIDTH,
     largest: int = 10,
     count: Recount | None = None,
+    further_strategies: Iterable[Any] = (),
 ) -> Inspection:
     """Say what a confusion matrix shows and what each strategy would make of it (ours).
 
@@ -49,10 +51,13 @@ def inspect_confusion(
         feature_width: Features that the pre-training head sees, 1 or more.
         largest: How many of the largest cells to name.
         count: Counts the same samples as a strategy needs it, such as `partial(count_table, predictions)`;
-            without it the costs of strategies that look at probabilities are not known.
+            without it the costs of strategies that look at probabilities are not known. Where targets are
+            soft, it is called once more, for the samples that have one.
+        further_strategies: What to cost beside all that `sublabel.strategies` lists, such as your own, or
+            ours with other options: strategies, or what `Strategy.parse` takes for one.
 
     Raises:
-        LabelError: The alignment does not fit.
+        LabelError: The alignment does not fit, or a further strategy is none.
         ConfigError: A number is out of range.
 
     Example:
@@ -93,7 +98,7 @@ def inspect_confusion(
         similar=similar_pairs(view, confusion, aligned),
         largest_cells=_largest_cells(view, confusion, largest),
         feature_width=feature_width,
-        strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width, count)),
+        strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width, count, further_strategies)),
     )
     return replace(found, warnings=tuple(_warnings(found, len(aligned), _permuted_kappa(view))))
 
