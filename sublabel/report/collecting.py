@@ -257,13 +257,14 @@ def _stored_spaces(
         refuse_others(predictions, table)
         relabeled = read_relabeled(table)
         outcome = Outcome.of_table(relabeled, alignment, predictions)
-        spaces.append(StrategySpace(name, relabeled.space, outcome))
+        spaces.append(StrategySpace(name, relabeled.space, outcome, _statuses(table)))
     return spaces, notes
 
 
-def _statuses(predictions: Path) -> dict[str, int]:
+def _statuses(table: Path) -> dict[str, int]:
+    """Samples of predictions or of a relabeled table by their status, the most frequent first."""
     counted: Counter[str] = Counter()
-    for batch in iter_batches(predictions, ["status"]):
+    for batch in iter_batches(table, ["status"]):
         for entry in pc.value_counts(batch.column(0)).to_pylist():
             counted[entry["values"] or "no status"] += entry["counts"]
     return dict(counted.most_common())

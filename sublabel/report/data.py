@@ -24,6 +24,8 @@ class StrategySpace:
     name: str
     space: LabelSpace
     outcome: Outcome
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    """Samples by the status of the relabeled table, of those without a label too; empty without a table."""
 
     @cached_property
     def has_cells(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -21,8 +21,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sublabel.files import write_atomically
+from sublabel.labels import REASONS
 from sublabel.report import matrix_charts, result_charts, theme
-from sublabel.report.data import ExplainedExample, ReportData
+from sublabel.report.data import ExplainedExample, ReportData, StrategySpace
 from sublabel.report.examples import data_uri
 from sublabel.report.matrix import Order, blocks
 from sublabel.report.saving import vega_lite_version
@@ -52,6 +53,13 @@ class DroppedSamples(NamedTuple):
     """What part of all samples they are, 0–1."""
     weak_classes: tuple[tuple[str, int, float], ...]
     """(name, samples dropped, share of its samples)."""
+
+
+class StatusTable(NamedTuple):
+    """What became of all weak samples: a row for each status, a column for each strategy."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def write_report(data: ReportData, path: str | Path) -> Path:
@@ -121,6 +129,7 @@ def render(data: ReportData) -> str:
         has_thresholds=any(entry.has_unsure for entry in data.spaces),
         several_heads=[entry.name for entry in data.spaces if entry.has_several_heads],
         soft=[entry.name for entry in data.spaces if entry.has_weights],
+        statuses=status_table(data),
         min_count=matrix_charts.min_count(data.chosen_space),
         unread={status: count for status, count in data.statuses.items() if status != "ok"},
         listed={"cells": LISTED_CELLS, "classes": LISTED_CLASSES},
@@ -237,3 +246,33 @@ def dropped_samples(data: ReportData) -> Iterator[DroppedSamples]:
                 if by_row[row]
             ),
         )
+
+
+def status_table(data: ReportData) -> StatusTable | None:
+    """What became of all weak samples under each strategy that has a relabeled table.
+
+    Args:
+        data: What is reported.
+
+    Returns:
+        Kept samples first, then those that are not used, by reason; None where there is no table.
+    """
+    known = [entry for entry in data.spaces if entry.statuses]
+    if not known:
+        return None
+    most = {status: max(entry.statuses.get(status, 0) for entry in known) for status in _all_statuses(known)}
+    ordered = sorted(most, key=lambda status: (_place(status), -most[status], status))
+    return StatusTable(
+        ("status", *(entry.name for entry in known)),
+        tuple((status, *(f"{entry.statuses.get(status, 0):,}" for entry in known)) for status in ordered),
+    )
+
+
+def _all_statuses(entries: Sequence[StrategySpace]) -> set[str]:
+    return {status for entry in entries for status in entry.statuses}
+
+
+def _place(status: str) -> int:
+    """Where a status stands among `REASONS`; `no prediction: ` goes on with what the teacher's pass said."""
+    reason = status.partition(":")[0]
+    return REASONS.index(reason) if reason in REASONS else len(REASONS)

@@ -15,11 +15,12 @@ from PIL import Image
 from sublabel.errors import ArtifactError, ConfigError, SublabelError, TableError
 from sublabel.evaluation import wilson_interval
 from sublabel.explain.listing import read_listing
-from sublabel.labels import MatchedControl, Pairs, RawSPL, TeacherOnly, count
+from sublabel.labels import Alignment, MatchedControl, Pairs, RawSPL, Strategy, TeacherOnly, count
 from sublabel.media import decode_manifest
 from sublabel.report import collect, from_confusion
+from sublabel.report.outcome import Outcome
 from sublabel.study import slug
-from sublabel.tables import open_manifest
+from sublabel.tables import open_manifest, read_relabeled, relabel_table, write_predictions
 from sublabel_image import ImageDomain
 from tests.report.conftest import NAMES, REASON, SAMPLES, draw_labels, sample_id, write_explanations
 
@@ -125,6 +126,28 @@ def test_what_stands_in_a_table_is_counted_and_not_what_its_space_would_say_toda
     outcome = collect(copied, pictures=0).space("raw SPL").outcome
     assert (outcome.size.sum(), outcome.agreed, outcome.disagreed) == (0, 0, 0)
     assert outcome.dropped.sum() == len(read_rows())
+
+
+def test_statuses_are_those_of_the_relabeled_tables(refined):
+    for entry in collect(refined, pictures=0).spaces:
+        table = pq.read_table(refined / "seed0" / slug(entry.name) / "relabeled.parquet")
+        assert entry.statuses == Counter(table["status"].to_pylist())
+        assert entry.statuses[f"no prediction: {REASON}"] == SAMPLES - len(read_rows())
+
+
+def test_samples_without_labels_count_nowhere_also_where_there_are_no_others(tmp_path):
+    # Two files, so that one chunk has nothing but samples that could not be read.
+    for number, predicted in enumerate((None, "b")):
+        ids = [f"{number}a", f"{number}b"]
+        pairs = Pairs(["a", "b"], [predicted] * 2, weak_vocabulary=["a", "b"], sample_ids=ids)
+        write_predictions(tmp_path / "predictions" / f"part-0000{number}.parquet", pairs)
+    alignment = Alignment.of(None, pairs.weak_vocabulary, pairs.teacher_vocabulary)
+    for kind in ("raw_spl", "two_head", "matched_control"):
+        relabel_table(tmp_path / "predictions", tmp_path / f"{kind}.parquet", kind)
+        relabeled = read_relabeled(tmp_path / f"{kind}.parquet")
+        outcome = Outcome.of_table(relabeled, alignment, tmp_path / "predictions")
+        assert (outcome.agreed, outcome.disagreed, outcome.dropped.tolist()) == (1, 1, [0, 0])
+        assert outcome.size.tolist() == relabeled.space.sizes.tolist()
 
 
 def test_counts_alone_give_a_control_the_sizes_that_are_expected():
@@ -306,6 +329,21 @@ def test_vocabularies_without_agreement_leave_out_what_needs_it():
     found = from_confusion(confusion)
     assert [entry.name for entry in found.spaces] == ["weak-only", "teacher-only", "raw SPL"]
     assert [note.partition(" ")[0] for note in found.notes] == ["agreement", "SPL-B"]
+
+
+class Agreed(Strategy):
+    """A user's own."""
+
+    def class_of(self, cell):
+        return cell.weak if cell.agreed else "all else"
+
+
+def test_a_strategy_of_a_users_own_is_reported_like_ours():
+    confusion = count(Pairs([0, 0, 0, 1], [0, 1, 1, 1], weak_vocabulary=["a", "b"]))
+    mine = from_confusion(confusion, {"mine": Agreed()}).space("mine")
+    assert mine.has_cells
+    assert mine.outcome.size.tolist() == [1, 2, 1]
+    assert mine.cell_classes(np.array([0, 1, 1]), np.array([1, 1, 0])).tolist() == [1, 2, -1]
 
 
 def test_the_chosen_strategy_is_raw_spl_unless_another_is_asked_for(study):

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -182,6 +183,30 @@ def test_losses_name_the_weak_classes_that_lost_most(data):
     assert share == pytest.approx(lost.max() / dense[worst].sum())
 
 
+def test_every_strategy_says_what_became_of_all_samples(refined):
+    data = collect(refined, pictures=0)
+    table = page_module.status_table(data)
+    assert table.headings == ("status", *(entry.name for entry in data.spaces))
+    assert [row[0] for row in table.rows] == ["kept", f"no prediction: {REASON}", "dropped by the strategy"]
+    assert [sum(map(int, column)) for column in list(zip(*table.rows, strict=True))[1:]] == [300] * 9
+    shown = Outline(render(data))
+    assert [3, "All weak samples"] in shown.headings
+    assert {text for row in table.rows for text in row} <= {*shown.texts}
+
+
+def test_a_rare_reason_follows_a_frequent_one_of_its_kind(data):
+    weak_only, raw = data.space("weak-only"), data.space("raw SPL")
+    statuses = {"dropped by the strategy": 9, "no prediction: b": 1, "no prediction: a": 2, "kept": 1}
+    two = (replace(weak_only, statuses={"no weak label": 1}), replace(raw, statuses=statuses))
+    assert page_module.status_table(replace(data, spaces=two)).rows == (
+        ("kept", "0", "1"),
+        ("no weak label", "1", "0"),
+        ("no prediction: a", "0", "2"),
+        ("no prediction: b", "0", "1"),
+        ("dropped by the strategy", "0", "9"),
+    )
+
+
 def test_the_same_run_makes_the_same_page(data, page, study):
     assert render(collect(study)) == page
 
@@ -201,6 +226,7 @@ def test_a_report_of_counts_alone_leaves_out_what_it_does_not_know(data):
     from sublabel.report import from_confusion
 
     outline = Outline(render(from_confusion(data.confusion)))
+    assert "All weak samples" not in outline.texts
     missing = {*SECTIONS[:3], "Sub-concepts of raw SPL", "What classes look at"}
     assert [text for level, text in outline.headings if level == 2] == [
         section for section in SECTIONS if section not in missing
