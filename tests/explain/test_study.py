@@ -28,7 +28,7 @@ from sublabel_video.demo import SyntheticOptions, make_videos
 
 NAMES = ["rows", "columns", "<b>plain & \u05d0\u05d1\u05d2"]
 SPL, WEAK, FINE = "seed0/raw_spl/pretrained", "seed0/weak_only/pretrained", "seed0/raw_spl/finetuned"
-TWO = "seed0/two_heads/pretrained"
+TWO, SOFT = "seed0/two_heads/pretrained", "seed0/top-k/pretrained"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,6 +70,7 @@ def study(tmp_path_factory):
         "raw SPL": sl.RawSPL(),
         "agreement": sl.AgreementFilter(),
         "two heads": sl.TwoHead(),
+        "top-k": sl.TopKSPL(k=2),
     }
     options = StudyOptions(
         backbone="small_resnet7",
@@ -211,6 +212,22 @@ def test_probabilities_of_a_two_head_model_sum_to_one_in_each_head(study):
 def test_a_test_sample_has_the_teachers_class_of_a_two_head_model(study, tmp_path):
     made = explain(study, tmp_path, model=FINE, versus=TWO, label="columns", top=1)
     assert [panel.label for panel in made[0].panels] == ["columns", "teacher: columns"]
+
+
+def test_a_class_of_soft_targets_is_shown_on_the_samples_that_have_most_of_it(study, tmp_path):
+    """The expected samples are those of the stored lists of classes and weights."""
+    table = pq.read_table(study / "seed0" / "top-k" / "relabeled.parquet").to_pylist()
+    assert max(len(row["pretrain_label"] or []) for row in table) == 2
+    heaviest = {
+        row["sample_id"]: row["pretrain_label"][int(np.argmax(row["pretrain_weight"]))]
+        for row in table
+        if row["pretrain_label"]
+    }
+    label = int(np.bincount(list(heaviest.values())).argmax())
+    name = StudyModel.load(StudyFolder.open(study), SOFT).classes[label]
+    made = explain(study, tmp_path, model=SOFT, label=name, top=3)
+    assert made[0].available == list(heaviest.values()).count(label)
+    assert all(heaviest[entry.sample_id] == label for entry in made)
 
 
 def test_candidates_are_spread_over_all_there_are(study):
