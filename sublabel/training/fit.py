@@ -278,6 +278,10 @@ def test(
     return {name: scores[f"test/{name}"] for name in metrics}
 
 
+# A test module of a user that imports the stage must not run it as a test of its own.
+test.__test__ = False  # type: ignore[attr-defined]
+
+
 def _fit(
     module: PretrainModule,
     data: LabelDataModule,
