@@ -2,7 +2,7 @@
 
 The names below are the label algebra and need numpy and scipy alone. Everything else is imported from its
 module: `sublabel.tables`, `sublabel.sources`, `sublabel.teacher`, `sublabel.training`, `sublabel.evaluation`,
-`sublabel.study`.
+`sublabel.study`; `sublabel.testing` checks plug-ins.
 """
 
 from importlib import import_module
@@ -82,6 +82,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562), so that `import sublabel` itself costs nothing."""
+    if name == "testing":
+        return import_module("sublabel.testing")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("sublabel.errors" if name.endswith("Error") else "sublabel.labels"), name)

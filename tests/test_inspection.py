@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 
 import sublabel as sl
 from sublabel.inspection import inspect_confusion
-from sublabel.labels import STRATEGIES, HardCounts, build_confusion
+from sublabel.labels import HardCounts, Strategy
 
 KEYS = {
     *("format", "version", "weak_classes", "teacher_classes", "samples", "abstained", "cells", "rare"),
@@ -36,14 +36,21 @@ KEYS = {
 }
 
 
-def confusion_of(counts, weak=None, teacher=None):
+def pairs_of(counts, weak=None, teacher=None):
+    """As many samples of each cell as the counts say."""
     counts = np.asarray(counts)
-    cells = [np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape)]
-    names = (
-        weak or counts.shape[0],
-        teacher or (counts.shape[1] if counts.shape[0] != counts.shape[1] else None),
+    rows, columns = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
+    return sl.Pairs(
+        rows,
+        columns,
+        weak_vocabulary=weak or counts.shape[0],
+        teacher_vocabulary=teacher or counts.shape[1],
+        sample_ids=np.arange(len(rows)),
     )
-    return sl.ConfusionMatrix.from_labels(*cells, weak_vocabulary=names[0], teacher_vocabulary=names[1])
+
+
+def confusion_of(counts, weak=None, teacher=None):
+    return sl.count(pairs_of(counts, weak, teacher))
 
 
 def healthy():
@@ -101,15 +108,16 @@ def test_kappa_is_that_of_scikit_learn():
 
     weak, teacher = np.random.default_rng(0).integers(0, 4, (2, 300))
     teacher[:100] = weak[:100]
-    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=4)
+    confusion = sl.count(sl.Pairs(weak, teacher, weak_vocabulary=4))
     assert inspect_confusion(confusion).kappa == pytest.approx(cohen_kappa_score(weak, teacher))
 
 
 @pytest.mark.parametrize("rare", [1, 10])
 def test_costs_are_those_of_the_fitted_spaces(rare):
-    confusion = confusion_of(healthy() + np.arange(64).reshape(8, 8) % 13)
+    samples = pairs_of(healthy() + np.arange(64).reshape(8, 8) % 13)
+    confusion = sl.count(samples)
     costs = inspect_confusion(confusion, rare=rare, feature_width=7).strategies
-    assert {cost.strategy["kind"] for cost in costs} == set(STRATEGIES)
+    assert {cost.strategy["kind"] for cost in costs} == set(sl.strategies())
     assert {"kind": "raw_spl", "min_count": rare, "rare": "disagreed"} in [cost.strategy for cost in costs]
     for cost in costs:
         if cost.problem is not None:
@@ -117,10 +125,10 @@ def test_costs_are_those_of_the_fitted_spaces(rare):
             assert "depends on the teacher's probabilities" in cost.problem
             assert (cost.classes, cost.dropped, cost.head_parameters) == (None, None, None)
             continue
-        space = STRATEGIES[cost.strategy["kind"]](**cost.strategy).fit(confusion)
-        outputs = 16 if cost.strategy["kind"] == "two_head" else space.num_classes
-        assert (cost.classes, cost.head_parameters) == (space.num_classes, 8 * outputs)
-        assert cost.used == space.sizes.sum()
+        strategy = Strategy.parse(cost.strategy)
+        space = strategy.fit(confusion)
+        assert (cost.classes, cost.head_parameters) == (space.num_classes, 8 * sum(space.heads))
+        assert cost.used == space.targets(samples).keep.sum()
         assert cost.used + cost.dropped == confusion.total
     dropped = next(cost.dropped for cost in costs if cost.strategy["kind"] == "agreement_filter")
     assert dropped == confusion.total - np.trace(confusion.counts.toarray())
@@ -133,32 +141,55 @@ def test_costs_of_strategies_that_look_at_probabilities_are_those_of_relabel(see
     top_ids = np.stack([teacher, (teacher + 1) % 30, (teacher + 5) % 30], axis=1)
     top_ids[teacher < 0] = -1
     probs = np.sort(generator.dirichlet(np.ones(4), 600)[:, :3])[:, ::-1]
+    pairs = sl.Pairs(weak, (top_ids, probs), weak_vocabulary=30, sample_ids=np.arange(600))
     counted = []
 
     def count(counting):
         counted.append(counting)
-        return build_confusion(counting.start(30), lambda: [(weak, top_ids, probs)])
+        return sl.count(pairs, counting)
 
     found = inspect_confusion(count(HardCounts()), feature_width=7, count=count)
     assert len(counted) == len(set(counted)) == 3
     lost = set()
     for cost in found.strategies:
-        expected = sl.relabel(
-            weak,
-            top_ids,
-            strategy=STRATEGIES[cost.strategy["kind"]](**cost.strategy),
-            weak_vocabulary=30,
-            sample_ids=np.arange(600),
-            probabilities=probs,
-        )
+        expected = sl.relabel(pairs, cost.strategy)
         assert cost.problem is None
         assert cost.classes == expected.space.num_classes
         assert cost.head_parameters == 8 * sum(expected.space.heads)
-        assert cost.used == (expected.labels >= 0).sum()
         assert cost.used + cost.dropped == found.samples
+        if cost.strategy["kind"] == "top_k_spl":
+            first = expected.space.cell_classes(pairs.weak, pairs.teacher)
+            assert cost.used == (first >= 0).sum() <= expected.targets.keep.sum()
+        else:
+            assert cost.used == expected.targets.keep.sum()
         lost |= {cost.strategy["kind"]} if cost.dropped else set()
     # A cell of a few improbable samples rounds to none.
     assert lost == {"agreement_filter", "top_k_spl"}
+
+
+class OneClass(Strategy):
+    """All samples are of one class."""
+
+    def class_of(self, cell):
+        return "all"
+
+
+class Unfinished(Strategy):
+    """A strategy whose option has no default."""
+
+    least: int
+
+
+def test_a_users_own_strategies_have_their_costs_beside_ours(monkeypatch):
+    own = sl.strategies() | {"one_class": OneClass, "unfinished": Unfinished}
+    monkeypatch.setattr("sublabel.inspection._costs.strategies", lambda: own)
+    *_, one_class, unfinished = inspect_confusion(confusion_of(healthy()), feature_width=7).strategies
+    assert one_class.strategy == {"kind": f"{__name__}:OneClass"}
+    assert (one_class.classes, one_class.used, one_class.dropped) == (1, 2400, 0)
+    assert one_class.head_parameters == 8
+    assert unfinished.strategy == {"kind": "unfinished"}
+    assert unfinished.classes is None
+    assert "least: Field required" in unfinished.problem
 
 
 def test_what_cannot_be_counted_is_said_in_full():
@@ -205,7 +236,7 @@ def test_names_in_another_order_are_told_from_a_teacher_at_chance(size):
 @pytest.mark.parametrize("seed", range(10))
 def test_independent_labels_are_at_chance_and_not_in_another_order(seed):
     weak, teacher = np.random.default_rng(seed).integers(0, 6, (2, 300))
-    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=6)
+    confusion = sl.count(sl.Pairs(weak, teacher, weak_vocabulary=6))
     assert "permuted_vocabulary" not in codes(inspect_confusion(confusion))
 
 
@@ -300,7 +331,7 @@ def test_a_matrix_of_20_000_squared_is_never_dense():
     teacher = np.where(generator.random(200_000) < 0.5, weak, generator.integers(0, 20_000, 200_000))
     # The same teacher class in every row is the worst case of comparing rows.
     teacher[::4] = 7
-    confusion = sl.ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=20_000)
+    confusion = sl.count(sl.Pairs(weak, teacher, weak_vocabulary=20_000))
     confusion.counts.sum()
     tracemalloc.start()
     found = inspect_confusion(confusion)

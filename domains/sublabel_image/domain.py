@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from sublabel.media.domain import Domain, Preprocessing
 from sublabel_image.backbones import create_backbone
-from sublabel_image.reading import read_image
+from sublabel_image.reading import image_bytes, read_image
 from sublabel_image.transforms import AUGMENTATIONS, Transform, evaluation_transform, training_transform
 
 
@@ -22,6 +24,7 @@ class ImageDomain(Domain):
     """
 
     name: ClassVar[str] = "image"
+    small_backbone: ClassVar[str] = "small_resnet7"
 
     def __init__(self, image_size: int | None = None) -> None:
         self.image_size = image_size
@@ -57,6 +60,14 @@ class ImageDomain(Domain):
     def evaluation_transform(self, preprocessing: Preprocessing) -> Transform:
         """Make the centre crop with `sublabel_image.evaluation_transform`."""
         return evaluation_transform(preprocessing)
+
+    def generate(self, folder: Path, samples: int) -> list[dict[str, Any]]:
+        """Make images of noise, 24 × 32 pixels, as bytes in the rows."""
+        pixels = np.random.default_rng(0).integers(0, 256, (samples, 24, 32, 3), dtype=np.uint8)
+        return [
+            {"sample_id": f"noise{number}", "image": image_bytes(image)}
+            for number, image in enumerate(pixels)
+        ]
 
     def read(self, row: Mapping[str, Any]) -> Tensor:
         """Read an image, uint8 (3, H, W), with `sublabel_image.read_image`."""

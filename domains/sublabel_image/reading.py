@@ -62,3 +62,10 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
     return image.convert("RGB")
+
+
+def image_bytes(pixels: np.ndarray) -> bytes:
+    """Encode pixels, uint8 (H, W) or (H, W, 3), as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()

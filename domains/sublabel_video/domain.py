@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from sublabel_video.transforms import (
 )
 
 NO_URI = "missing: the row has no uri"
+NOISE_RATE = 30
+"""Frames a second of the videos that are generated."""
 
 
 class VideoDomain(Domain):
@@ -45,6 +48,7 @@ class VideoDomain(Domain):
     """
 
     name: ClassVar[str] = "video"
+    small_backbone: ClassVar[str] = "small_resnet3d"
 
     def __init__(
         self,
@@ -114,6 +118,17 @@ class VideoDomain(Domain):
     def test_transform(self, preprocessing: Preprocessing) -> Transform:
         """Make the domain's views with `sublabel_video.views_transform`."""
         return views_transform(preprocessing, self.views)
+
+    def generate(self, folder: Path, samples: int) -> list[dict[str, Any]]:
+        """Make videos of noise, 48 × 64 pixels, as long as a clip, as MP4 files in the folder."""
+        frames = max(2, math.ceil(self.clip.frames * self.clip.step * NOISE_RATE))
+        pixels = np.random.default_rng(0).integers(0, 256, (samples, frames, 48, 64, 3), dtype=np.uint8)
+        rows = []
+        for number, video in enumerate(pixels):
+            path = folder / f"noise{number}.mp4"
+            save_animation(video, path, frames_per_second=NOISE_RATE)
+            rows.append({"sample_id": path.stem, "uri": str(path)})
+        return rows
 
     def read(self, row: Mapping[str, Any]) -> Tensor:
         """Read the frames of one sample, uint8 (N, 3, H, W), N ≥ `clip.frames`, with `read_clips`."""

@@ -29,7 +29,7 @@ class StudyModel:
     space: LabelSpace | None
     """The pre-training classes; None for the teacher and fine-tuned models, which have the target's."""
     assigned: dict[str, Sequence[int]]
-    """`sample_id` → the class that the strategy gave the sample, of each head; empty without a space."""
+    """`sample_id` → its main class in each head, -1 where it was dropped; empty without a space."""
 
     @classmethod
     def load(cls, study: StudyFolder, name: str, domain: Domain | None = None) -> StudyModel:
@@ -55,12 +55,8 @@ class StudyModel:
         sample_ids, targets, space = read_relabeled(table)
         if space.fingerprint != card.fingerprints["label_space"]:
             raise ArtifactError(f"{table} has another label space than {folder} was trained on")
-        # Of soft targets the heaviest class.
-        assigned = {
-            sample_ids[row].as_py(): targets.classes(row)[: len(space.heads)]
-            for row in np.flatnonzero(targets.keep).tolist()
-        }
-        return cls(name, classifier, card, space, assigned)
+        assigned = zip(sample_ids.to_pylist(), targets.main_classes.tolist(), strict=True)
+        return cls(name, classifier, card, space, dict(assigned))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sublabel.errors import LabelError, SublabelError
 from sublabel.inspection.findings import StrategyCost
@@ -36,8 +36,14 @@ def strategy_costs(
         count: Counts the same samples another way; None where that cannot be done.
     """
     counted = partial(_counted, {HardCounts(): confusion}, count)
-    for model in strategies().values():
-        yield _cost(confusion, counted, aligned, model(), feature_width)
+    for kind, model in strategies().items():
+        try:
+            strategy = Strategy.parse(model)
+        except LabelError as error:
+            # One of a user's own may have options without defaults.
+            yield _unknown({"kind": kind}, str(error))
+            continue
+        yield _cost(confusion, counted, aligned, strategy, feature_width)
         if model is RawSPL and rare > 1:
             yield _cost(confusion, counted, aligned, RawSPL(min_count=rare), feature_width)
 
@@ -62,23 +68,27 @@ def _cost(
     options = strategy.to_dict()
     if strategy.quick_cells is not None and confusion.counts.nnz > strategy.quick_cells:
         problem = f"not tried on more than {strategy.quick_cells:,} cells"
-        return StrategyCost(options, None, None, None, None, problem)
+        return _unknown(options, problem)
     try:
         matrix = counted(strategy.counting)
     except SublabelError as error:
-        return StrategyCost(options, None, None, None, None, str(error))
+        return _unknown(options, str(error))
     try:
         space = strategy.fit(matrix, aligned)
     except LabelError as error:
         problem = str(error).split(":", maxsplit=1)[0]
-        return StrategyCost(options, None, None, None, None, problem)
+        return _unknown(options, problem)
     used = _used(space, confusion)
     head = space.num_classes * (feature_width + 1)
     return StrategyCost(options, space.num_classes, used, confusion.total - used, head)
 
 
+def _unknown(options: dict[str, Any], problem: str) -> StrategyCost:
+    return StrategyCost(options, None, None, None, None, problem)
+
+
 def _used(space: LabelSpace, confusion: ConfusionMatrix) -> int:
-    """Samples that a student trains on; of soft classes, whose sizes are expected, those of kept cells."""
+    """Samples that a student trains on; of soft targets, which counts do not hold, those of kept cells."""
     if space.answers_with_one_label or len(space.heads) > 1:
         return int(space.sizes.sum()) // len(space.heads)
     cells = confusion.counts.tocoo()

@@ -68,21 +68,21 @@ def inspect_confusion(
         raise ConfigError(f"rare is {rare} and feature_width {feature_width}; expected 1 or more of each")
     aligned = Alignment.of(alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
     view = View.of(confusion, aligned, rare)
-    rare_disagreed = view.is_rare & ~view.agrees
+    rare_disagreed = view.is_rare & ~view.cells.agreed
     weak_names, teacher_names = confusion.weak_vocabulary, confusion.teacher_vocabulary
     found = Inspection(
         weak_classes=len(weak_names),
         teacher_classes=len(teacher_names),
         samples=int(view.samples.sum()),
         abstained=confusion.abstained,
-        cells=len(view.count),
+        cells=len(view.cells),
         rare=rare,
         rare_cells=int(np.count_nonzero(view.is_rare)),
-        rare_samples=int(view.count[view.is_rare].sum()),
-        agreed=int(view.count[view.agrees].sum()),
-        agreed_cells=int(np.count_nonzero(view.agrees)),
+        rare_samples=int(view.cells.count[view.is_rare].sum()),
+        agreed=int(view.cells.count[view.cells.agreed].sum()),
+        agreed_cells=int(np.count_nonzero(view.cells.agreed)),
         rare_disagreed_cells=int(np.count_nonzero(rare_disagreed)),
-        rare_disagreed_samples=int(view.count[rare_disagreed].sum()),
+        rare_disagreed_samples=int(view.cells.count[rare_disagreed].sum()),
         chance_agreement=_chance_agreement(view, aligned),
         classes=_weak_classes(view, confusion),
         without_samples=tuple(weak_names[row] for row in np.flatnonzero(view.samples == 0).tolist()),
@@ -111,10 +111,10 @@ def _chance(view: View, weak: np.ndarray, teacher: np.ndarray) -> float:
 
 def _permuted_kappa(view: View) -> float:
     """Cohen's kappa, if a weak and a teacher class agreed that are each the other's most frequent one."""
-    best_of_row = _first_of_each(view.row, view.count)
-    pairs = np.intersect1d(best_of_row, _first_of_each(view.column, view.count))
-    chance = _chance(view, view.row[pairs], view.column[pairs])
-    agreement = view.count[pairs].sum() / max(view.samples.sum(), 1)
+    best_of_row = _first_of_each(view.cells.weak, view.cells.count)
+    pairs = np.intersect1d(best_of_row, _first_of_each(view.cells.teacher, view.cells.count))
+    chance = _chance(view, view.cells.weak[pairs], view.cells.teacher[pairs])
+    agreement = view.cells.count[pairs].sum() / max(view.samples.sum(), 1)
     return float((agreement - chance) / (1 - chance)) if chance < 1 else 0.0
 
 
@@ -126,9 +126,9 @@ def _first_of_each(group: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def _weak_classes(view: View, confusion: ConfusionMatrix) -> tuple[WeakClass, ...]:
-    agreed = view.by_row(view.agrees, view.count)
-    cells = view.by_row(np.ones(len(view.row), dtype=bool))
-    rare_cells, rare_samples = view.by_row(view.is_rare), view.by_row(view.is_rare, view.count)
+    agreed = view.by_row(view.cells.agreed, view.cells.count)
+    cells = view.by_row(np.ones(len(view.cells), dtype=bool))
+    rare_cells, rare_samples = view.by_row(view.is_rare), view.by_row(view.is_rare, view.cells.count)
     present = np.flatnonzero(view.samples)
     share = np.where(view.has_counterpart, agreed / np.maximum(view.samples, 1), np.inf)[present]
     ordered = present[np.lexsort((-view.samples[present], share))]
@@ -146,13 +146,13 @@ def _weak_classes(view: View, confusion: ConfusionMatrix) -> tuple[WeakClass, ..
 
 
 def _largest_cells(view: View, confusion: ConfusionMatrix, number: int) -> tuple[DisagreedCell, ...]:
-    cells = np.flatnonzero(~view.agrees)
-    cells = cells[np.argsort(-view.count[cells], kind="stable")[: max(number, 0)]]
+    cells = np.flatnonzero(~view.cells.agreed)
+    cells = cells[np.argsort(-view.cells.count[cells], kind="stable")[: max(number, 0)]]
     return tuple(
         DisagreedCell(
-            confusion.weak_vocabulary[view.row[cell]],
-            confusion.teacher_vocabulary[view.column[cell]],
-            int(view.count[cell]),
+            confusion.weak_vocabulary[view.cells.weak[cell]],
+            confusion.teacher_vocabulary[view.cells.teacher[cell]],
+            int(view.cells.count[cell]),
         )
         for cell in cells
     )

@@ -47,11 +47,13 @@ def similar_pairs(view: View, confusion: ConfusionMatrix, aligned: Alignment) ->
         SimilarPair("mutual", weak[first], weak[second], score)
         for first, second, score in _mutual(shares, aligned)
     ]
-    cells = np.flatnonzero(~view.has_counterpart[view.row] & comparable[view.row])
-    share = view.count[cells] / view.samples[view.row[cells]]
+    cells = np.flatnonzero(~view.has_counterpart[view.cells.weak] & comparable[view.cells.weak])
+    share = view.cells.count[cells] / view.samples[view.cells.weak[cells]]
     likely = np.flatnonzero(share >= SAME_AS_TEACHER)
     found += [
-        SimilarPair("weak_teacher", weak[view.row[cell]], teacher[view.column[cell]], float(score))
+        SimilarPair(
+            "weak_teacher", weak[view.cells.weak[cell]], teacher[view.cells.teacher[cell]], float(score)
+        )
         for cell, score in _best(cells[likely], share[likely])
     ]
     return tuple(found)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sublabel.labels import Alignment, ConfusionMatrix
+from sublabel.labels import Alignment, Cells, ConfusionMatrix
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,8 @@ class View:
 
     counts: Any
     """Sparse, int64 (W, T)."""
-    row: np.ndarray
-    """int64 (C,), the weak class of each cell."""
-    column: np.ndarray
-    """int64 (C,), the teacher class of each cell."""
-    count: np.ndarray
-    """int64 (C,), samples in each cell."""
-    agrees: np.ndarray
-    """bool (C,), whether the two classes of a cell agree."""
+    cells: Cells
+    """The occupied cells."""
     is_rare: np.ndarray
     """bool (C,), whether a cell has few samples."""
     samples: np.ndarray
@@ -42,14 +36,11 @@ class View:
             aligned: Which classes agree.
             rare: Cells with fewer samples are rare.
         """
-        entries = confusion.counts.tocoo()
+        cells = confusion.cells(aligned)
         return cls(
             counts=confusion.counts,
-            row=entries.row,
-            column=entries.col,
-            count=entries.data,
-            agrees=aligned.aligned(entries.row.astype(np.int64), entries.col),
-            is_rare=entries.data < rare,
+            cells=cells,
+            is_rare=cells.count < rare,
             samples=np.asarray(confusion.counts.sum(axis=1)).ravel(),
             predicted=np.asarray(confusion.counts.sum(axis=0)).ravel(),
             has_counterpart=np.isin(np.arange(confusion.shape[0]), aligned.pairs[:, 0]),
@@ -63,4 +54,4 @@ class View:
             weights: Of each cell, int64 (C,); None counts the cells.
         """
         chosen_weights = None if weights is None else weights[chosen]
-        return np.bincount(self.row[chosen], chosen_weights, len(self.samples)).astype(np.int64)
+        return np.bincount(self.cells.weak[chosen], chosen_weights, len(self.samples)).astype(np.int64)

@@ -59,10 +59,10 @@ class StrategyCost:
     classes: int | None
     """None where it could not be fitted; `problem` says why."""
     used: int | None
-    """Samples that `relabel` gives a class."""
+    """Samples that `relabel` gives a target; of soft targets those whose first cell is kept, the least."""
     dropped: int | None
     head_parameters: int | None
-    """Weights and biases of linear heads on the features: one head, or two for `two_head`."""
+    """Weights and biases of linear heads on the features, of all heads together."""
     problem: str | None = None
 
 

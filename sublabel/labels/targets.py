@@ -135,6 +135,14 @@ class Targets(ABC):
     def classes(self, row: int) -> Sequence[int]:
         """The classes of the label space that a kept sample belongs to."""
 
+    @property
+    @abstractmethod
+    def main_classes(self) -> np.ndarray:
+        """The class of each sample in each head, int64 (N, H), positions in the names; -1 without a target.
+
+        Of a distribution it is the heaviest class, the first of equals.
+        """
+
     @abstractmethod
     def torch(self, ignore_index: int = -100, rows: Any = None) -> Any:
         """The targets as PyTorch's losses take them.
@@ -214,6 +222,11 @@ class HardTargets(Targets):
         """The one label."""
         return (int(self.labels[row]),)
 
+    @property
+    def main_classes(self) -> np.ndarray:
+        """The labels, int64 (N, 1)."""
+        return np.asarray(self.labels[:, None])
+
     def torch(self, ignore_index: int = -100, rows: Any = None) -> Any:
         """Labels int64 (N,)."""
         import torch
@@ -244,6 +257,10 @@ class HeadTargets(HardTargets):
     Args:
         labels: int64 (N, H), each counted from 0 within its head, -1 where a sample is not used.
         heads: The widths of the heads.
+
+    Example:
+        >>> HeadTargets(np.array([[1, 0], [-1, -1]]), (2, 3)).main_classes.tolist()
+        [[1, 2], [-1, -1]]
     """
 
     def __init__(self, labels: np.ndarray, heads: tuple[int, ...], reasons: Reasons = None) -> None:
@@ -260,6 +277,11 @@ class HeadTargets(HardTargets):
         classes: list[int] = (self.labels[row] + self._starts).tolist()
         return classes
 
+    @property
+    def main_classes(self) -> np.ndarray:
+        """The labels, counted over all heads, int64 (N, H)."""
+        return np.where(self.keep[:, None], self.labels + self._starts, -1)
+
     def _like(self, labels: np.ndarray, reasons: Reasons) -> Self:
         return type(self)(labels, self._heads, reasons)
 
@@ -270,6 +292,11 @@ class SoftTargets(Targets):
     Args:
         rows: `scipy.sparse.csr_array` float32 (N, K); a row sums to 1, or is empty where there is no target.
         reasons: str (N,).
+
+    Example:
+        >>> rows = sparse.csr_array(np.array([[0.25, 0.75], [0, 0], [0.5, 0.5]], dtype=np.float32))
+        >>> SoftTargets(rows).main_classes.tolist()
+        [[1], [-1], [0]]
     """
 
     def __init__(self, rows: Any, reasons: Reasons = None) -> None:
@@ -299,6 +326,17 @@ class SoftTargets(Targets):
         start, end = self.rows.indptr[row : row + 2]
         order = np.argsort(-self.rows.data[start:end], kind="stable")
         classes: list[int] = self.rows.indices[start:end][order].tolist()
+        return classes
+
+    @property
+    def main_classes(self) -> np.ndarray:
+        """The heaviest class of each sample, int64 (N, 1)."""
+        # row[e]: sample of entry e, (E,); its heaviest entry comes first, equal ones in their own order
+        row = np.repeat(np.arange(len(self)), np.diff(self.rows.indptr))
+        order = np.lexsort((-self.rows.data, row))
+        samples, first = np.unique(row, return_index=True)
+        classes = np.full((len(self), 1), -1, dtype=np.int64)
+        classes[samples, 0] = self.rows.indices[order[first]]
         return classes
 
     def torch(self, ignore_index: int = -100, rows: Any = None) -> Any:

@@ -56,6 +56,8 @@ class Domain(Reader):
     """
 
     name: ClassVar[str]
+    small_backbone: ClassVar[str]
+    """Name of a backbone that trains in seconds, for checks and first runs."""
     num_views: int | None = None
     """Test-time views V that `test_transform` makes of each sample; None: its inputs have no view axis."""
 
@@ -123,6 +125,18 @@ class Domain(Reader):
         strip = frames.new_full((*frames.shape[:-1], width + gap), 255)
         strip[..., :width] = frames
         return strip.permute(1, 2, 0, 3).flatten(2)[..., :-gap]
+
+    @abstractmethod
+    def generate(self, folder: Path, samples: int) -> list[dict[str, Any]]:
+        """Make a small data set without a download, for checks and first runs.
+
+        Args:
+            folder: Where files may be written.
+            samples: How many.
+
+        Returns:
+            Rows as of a manifest, which `read` takes: `sample_id`, and `uri` or `image`.
+        """
 
     def cam_layer(self, backbone: nn.Module) -> nn.Module:
         """Choose the layer that Grad-CAM looks at.

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.evaluation import Comparison
 from sublabel.explain.listing import LISTING, PICTURES
-from sublabel.labels import Alignment, ConfusionMatrix, LabelSpace, RawSPL, Strategy
+from sublabel.labels import Alignment, ConfusionMatrix, RawSPL, Strategy
 from sublabel.labels.alignment import AlignmentLike
 from sublabel.report.data import ExampleClass, ReportData, StrategySpace
 from sublabel.report.examples import (
@@ -25,10 +25,10 @@ from sublabel.report.examples import (
     most_confused,
 )
 from sublabel.report.facts import study_facts
-from sublabel.report.outcome import Outcome
+from sublabel.report.outcome import Outcome, refuse_others
 from sublabel.study.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, holds_study, slug
 from sublabel.study.strategies import paper_strategies
-from sublabel.tables import Manifest, count_table, read_metadata
+from sublabel.tables import Manifest, count_table, read_relabeled
 from sublabel.tables.io import iter_batches
 
 SHOWN_CLASSES = 8
@@ -254,14 +254,10 @@ def _stored_spaces(
         if not table.exists():
             notes.append(f"{name} has not been run yet.")
             continue
-        text = read_metadata(table).get("label_space")
-        if text is None:
-            raise TableError(
-                f"{table} has no label space in its metadata: delete it, and run the study again"
-            )
-        space = LabelSpace.from_json(text)
-        outcome = Outcome.of_table(space, alignment, predictions, table)
-        spaces.append(StrategySpace(name, space, outcome))
+        refuse_others(predictions, table)
+        relabeled = read_relabeled(table)
+        outcome = Outcome.of_table(relabeled, alignment, predictions)
+        spaces.append(StrategySpace(name, relabeled.space, outcome))
     return spaces, notes
 
 

@@ -31,6 +31,21 @@ class StrategySpace:
         none = np.empty(0, dtype=np.int64)
         return self.space.cell_classes(none, none) is not None
 
+    @cached_property
+    def has_unsure(self) -> bool:
+        """Whether samples that the teacher is not sure of are in classes of their own."""
+        return bool(self.space.classes.is_kind("unsure").any())
+
+    @property
+    def has_several_heads(self) -> bool:
+        """Whether a sample has a class in each of several heads."""
+        return len(self.space.heads) > 1
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a sample is in several classes of one head, each with a weight."""
+        return not (self.space.answers_with_one_label or self.has_several_heads)
+
     def cell_classes(self, weak: np.ndarray, teacher: np.ndarray) -> np.ndarray:
         """The class of each cell, -1 where it is dropped.
 

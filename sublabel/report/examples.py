@@ -132,7 +132,7 @@ def _confidence_and_choice(
     for pairs in iter_pairs(predictions, needs=space.needs):
         probability, probabilities = np.split(probabilities, [len(pairs)])
         sample_ids = pairs.need_sample_ids()
-        for labels in np.asarray(space.assign(pairs)).reshape(len(pairs), -1).T:
+        for labels in space.targets(pairs).main_classes.T:
             known = (labels >= 0) & ~np.isnan(probability)
             np.add.at(total, labels[known], probability[known])
             np.add.at(count, labels[known], 1)

@@ -40,15 +40,13 @@ def orders(confusion: ConfusionMatrix, alignment: Alignment) -> dict[OrderName, 
         confusion: The counts.
         alignment: Which classes agree.
     """
-    entries = confusion.counts.tocoo()
-    agrees = alignment.aligned(entries.row.astype(np.int64), entries.col)
+    cells = confusion.cells(alignment)
     rows = confusion.shape[0]
     found: dict[OrderName, Order] = {}
     if 2 < rows <= CLUSTERED:
         clustered = _cluster(confusion)
         found["clusters"] = Order(clustered, _columns(clustered, confusion, alignment))
-    total = np.bincount(entries.row, entries.data, minlength=rows)
-    agreed = np.bincount(entries.row[agrees], entries.data[agrees], minlength=rows)
+    total, agreed = cells.row_sums(np.full(len(cells), True)), cells.row_sums(cells.agreed)
     by_agreement = np.argsort(-(agreed / np.maximum(1, total)), kind="stable")
     found["agreement"] = Order(by_agreement, _columns(by_agreement, confusion, alignment))
     found["vocabulary"] = Order(np.arange(rows), np.arange(confusion.shape[1]))

@@ -141,7 +141,7 @@ def label_space_chart(data: ReportData, strategy: StrategySpace | None) -> Any:
     rects = base.mark_rect(stroke="#6b7682", strokeWidth=0.4).encode(color=alt.Color("colour:N", scale=None))
     crosses = base.transform_filter("datum.dropped").mark_text(text="×", fontSize=11, color=theme.GREY)
     title = "confusion matrix" if strategy is None else f"{strategy.name}: {len(strategy.space):,} classes"
-    if strategy is not None and strategy.space.needs:
+    if strategy is not None and strategy.has_unsure:
         title += " (sure samples)"
     return theme.styled(
         alt.layer(rects, crosses).properties(

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from sublabel.errors import TableError
 from sublabel.labels import Alignment, ConfusionMatrix, LabelSpace, Pairs
-from sublabel.tables import iter_batches, iter_pairs, read_metadata, read_predictions_metadata
+from sublabel.tables import Relabeled, iter_batches, iter_pairs, read_metadata, read_predictions_metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class Outcome:
     """The samples with a weak label and a prediction, counted by what a strategy makes of them."""
 
     size: np.ndarray
-    """int64 (K,), samples of each output of the student: of a two-head space each sample is in two."""
+    """int64 (K,), samples of each class; a sample is in one of each head, its heaviest if it has more."""
     agreed: int
     """Kept samples whose labels agree."""
     disagreed: int
@@ -57,44 +57,41 @@ class Outcome:
             top_ids=cells.teacher[:, None],
             top_probs=np.ones((len(cells), 1)),
         )
-        counted = cls.none(space).with_samples(space, alignment, pairs, cells.count)
+        classes = space.targets(pairs).main_classes
+        counted = cls.none(space).with_samples(classes, alignment, pairs, cells.count)
         return replace(counted, size=space.sizes) if space.needs else counted
 
     @classmethod
-    def of_table(cls, space: LabelSpace, alignment: Alignment, predictions: Path, relabeled: Path) -> Outcome:
-        """The outcome as a study assigned its samples, in constant memory.
+    def of_table(cls, relabeled: Relabeled, alignment: Alignment, predictions: Path) -> Outcome:
+        """The outcome as a study assigned its samples: what stands in its relabeled table, nothing anew.
 
         Args:
-            space: The relabeled table's.
+            relabeled: The table of N samples, in memory.
             alignment: Which classes agree.
-            predictions: What was relabeled.
-            relabeled: The table that was made of it.
-
-        Raises:
-            TableError: The table was made of other predictions, or is damaged.
+            predictions: What it was made of, in the same order.
         """
-        _refuse_others(predictions, relabeled)
-        found = cls.none(space)
-        for pairs in iter_pairs(predictions, needs=space.needs):
-            known = pairs[(pairs.weak >= 0) & (pairs.teacher >= 0)]
-            found = found.with_samples(space, alignment, known, np.ones(len(known), dtype=np.int64))
+        found, classes = cls.none(relabeled.space), relabeled.targets.main_classes
+        for pairs in iter_pairs(predictions):
+            part, classes = np.split(classes, [len(pairs)])
+            known = (pairs.weak >= 0) & (pairs.teacher >= 0)
+            ones = np.ones(np.count_nonzero(known), dtype=np.int64)
+            found = found.with_samples(part[known], alignment, pairs[known], ones)
         return found
 
     def with_samples(
-        self, space: LabelSpace, alignment: Alignment, pairs: Pairs, count: np.ndarray
+        self, classes: np.ndarray, alignment: Alignment, pairs: Pairs, count: np.ndarray
     ) -> Outcome:
         """This outcome with more samples.
 
         Args:
-            space: The strategy's.
+            classes: The class of each pair in each head, int64 (N, H), -1 where it is dropped.
             alignment: Which classes agree.
             pairs: N pairs, all with both labels.
             count: Samples of each pair, int64 (N,).
         """
         size, dropped = self.size.copy(), self.dropped.copy()
-        labels = space.assign(pairs)
-        kept = labels.keep
-        for column in np.asarray(labels).reshape(len(pairs), -1).T:
+        kept = (classes >= 0).all(axis=1)
+        for column in classes.T:
             np.add.at(size, column[kept], count[kept])
         np.add.at(dropped, pairs.weak[~kept], count[~kept])
         agrees = alignment.aligned(pairs.weak.astype(np.int64), pairs.teacher)
@@ -102,7 +99,16 @@ class Outcome:
         return Outcome(size, self.agreed + agreed, self.disagreed + disagreed, dropped)
 
 
-def _refuse_others(predictions: Path, relabeled: Path) -> None:
+def refuse_others(predictions: Path, relabeled: Path) -> None:
+    """Refuse a relabeled table that was not made of these predictions.
+
+    Args:
+        predictions: A file or a folder of shards.
+        relabeled: The table.
+
+    Raises:
+        TableError: It has another teacher, or other samples or another order.
+    """
     teacher = read_predictions_metadata(predictions).teacher_fingerprint
     same_teacher = read_metadata(relabeled).get("teacher_fingerprint") == teacher
     batches = (iter_batches(path, ["sample_id"]) for path in (predictions, relabeled))

@@ -118,16 +118,9 @@ def render(data: ReportData) -> str:
         explained=[(title, list(members)) for title, members in groupby(data.explained, key=_group)],
         panel_caption=space_panel(data, None).caption,
         undrawn=[entry for entry in data.spaces if not entry.has_cells],
-        has_thresholds=any(
-            "probabilities" in entry.space.needs and entry.space.answers_with_one_label
-            for entry in data.spaces
-        ),
-        several_heads=[entry.name for entry in data.spaces if len(entry.space.heads) > 1],
-        soft=[
-            entry.name
-            for entry in data.spaces
-            if "probabilities" in entry.space.needs and not entry.space.answers_with_one_label
-        ],
+        has_thresholds=any(entry.has_unsure for entry in data.spaces),
+        several_heads=[entry.name for entry in data.spaces if entry.has_several_heads],
+        soft=[entry.name for entry in data.spaces if entry.has_weights],
         min_count=matrix_charts.min_count(data.chosen_space),
         unread={status: count for status, count in data.statuses.items() if status != "ok"},
         listed={"cells": LISTED_CELLS, "classes": LISTED_CLASSES},

@@ -31,8 +31,6 @@ Item = TypeVar("Item")
 
 STUDY_FILE = "study.json"
 COMPARISON_FILE = "comparison.json"
-# What the recipes call it; studies of version 0.1.0 do not say where it is.
-MANIFEST_NAMES = ("clips.parquet", "manifest.parquet")
 
 DIGEST_LETTERS = 12
 LONGEST_NAME = 60
@@ -121,7 +119,7 @@ class StudyRecord(BaseModel):
     options: RecordedOptions
     same: dict[str, Any] = {}
     domain: str | None = None
-    manifest: str | None = None
+    manifest: str
     """Relative to the folder where it lies within."""
 
 
@@ -229,17 +227,15 @@ class StudyFolder:
             path: Where it is now; default: where the study says that it was.
 
         Raises:
-            ConfigError: The study does not say where it is, or it is not there.
+            ConfigError: It is not there.
         """
-        recorded = self.record.manifest
-        places = [recorded] if recorded else list(MANIFEST_NAMES)
-        found = [place for name in places if (place := self.path / name).exists()]
-        if path is None and not found:
+        recorded = self.path / self.record.manifest
+        if path is None and not recorded.exists():
             raise ConfigError(
-                f"the manifest of the study {self.path} is not there ({', '.join(map(str, places))}): say "
-                "where it is with --manifest"
+                f"the manifest of the study {self.path} is not there ({recorded}): say where it is with "
+                "--manifest"
             )
-        return open_manifest(found[0] if path is None else path)
+        return open_manifest(recorded if path is None else path)
 
 
 def check_manifest(manifest: Manifest, predictions: Path) -> None:

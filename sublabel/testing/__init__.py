@@ -10,11 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sublabel.testing.domain import check_domain
     from sublabel.testing.properties import BrokenPropertyError
     from sublabel.testing.strategy import check_strategy
+    from sublabel.testing.teacher import check_teacher
 
-_MODULES = {"BrokenPropertyError": "properties", "check_strategy": "strategy"}
-__all__ = ["BrokenPropertyError", "check_strategy"]
+_MODULES = {
+    "BrokenPropertyError": "properties",
+    "check_domain": "domain",
+    "check_strategy": "strategy",
+    "check_teacher": "teacher",
+}
+__all__ = ["BrokenPropertyError", "check_domain", "check_strategy", "check_teacher"]
 
 
 def __getattr__(name: str) -> Any:

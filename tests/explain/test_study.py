@@ -15,12 +15,14 @@ from sublabel.errors import ConfigError
 from sublabel.explain import ExplainQuery, explain_study, grad_cam, side_by_side
 from sublabel.explain.models import StudyModel
 from sublabel.explain.query import find_groups
-from sublabel.study import Study, StudyOptions, TrainOptions
-from sublabel.study.folder import StudyFolder, WeakSamples
-from sublabel.tables import iter_pairs, open_manifest, read_relabeled
+from sublabel.options import RunOptions, TrainOptions
+from sublabel.study import Study, StudyOptions
+from sublabel.study.folder import StudyFolder, read_pairs
+from sublabel.tables import open_manifest, read_relabeled
 from sublabel.training import load_model
 from sublabel_image import ImageDomain
-from sublabel_image.demo import co_occurrence, image_bytes, page_queries
+from sublabel_image.demo import co_occurrence, page_queries
+from sublabel_image.reading import image_bytes
 from sublabel_video import ClipOptions, ClipSampling, VideoDomain, cut_clips
 from sublabel_video.demo import SyntheticOptions, make_videos
 
@@ -83,12 +85,12 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(study):
-    chunks = list(iter_pairs(study / "seed0" / "predictions"))
-    ids = [sample_id for chunk in chunks for sample_id in chunk.sample_ids.to_pylist()]
-    weak, teacher = (np.concatenate([chunk[field] for chunk in chunks]).tolist() for field in (1, 2))
+    table = pq.read_table(study / "seed0" / "predictions").to_pylist()
     names = sorted(NAMES)
     return {
-        sample_id: (names[w], names[t]) for sample_id, w, t in zip(ids, weak, teacher, strict=True) if t >= 0
+        row["sample_id"]: (row["weak_label"], names[row["top_ids"][0]])
+        for row in table
+        if row["status"] == "ok"
     }
 
 
@@ -98,14 +100,15 @@ def explain(study, tmp_path, **options):
 
 def test_a_class_is_shown_on_the_samples_that_its_model_is_surest_of(study, tmp_path):
     table = read_relabeled(study / "seed0" / "raw_spl" / "relabeled.parquet")
-    label = int(np.bincount(table.labels[table.labels >= 0]).argmax())
+    labels = table.targets.labels
+    label = int(np.bincount(labels[labels >= 0]).argmax())
     name = table.space.names[label]
     made = explain(study, tmp_path, label=name, top=3)
     classifier, card = load_model(study / SPL)
     transform = ImageDomain(16).evaluation_transform(card.preprocessing)
     rows = {row["sample_id"]: row for row in pq.read_table(study / "manifest.parquet").to_pylist()}
     probabilities = {}
-    for sample_id, found in zip(table.sample_ids.to_pylist(), table.labels, strict=True):
+    for sample_id, found in zip(table.sample_ids.to_pylist(), labels, strict=True):
         if found == label and sample_id != "s0":
             with torch.inference_mode():
                 logits = classifier(transform(ImageDomain(16).read(rows[sample_id]))[None])
@@ -113,7 +116,7 @@ def test_a_class_is_shown_on_the_samples_that_its_model_is_surest_of(study, tmp_
     surest = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:3]
     assert [entry.sample_id for entry in made] == surest
     assert [entry.panels[0].probability for entry in made] == [round(probabilities[i], 4) for i in surest]
-    assert made[0].available == (table.labels == label).sum()
+    assert made[0].available == (labels == label).sum()
 
 
 def test_the_picture_shows_the_input_and_its_heat(study, tmp_path):
@@ -212,7 +215,7 @@ def test_a_test_sample_has_the_teachers_class_of_a_two_head_model(study, tmp_pat
 
 def test_candidates_are_spread_over_all_there_are(study):
     folder = StudyFolder.open(study)
-    samples = WeakSamples.read(folder.predictions(SPL))
+    samples = read_pairs(folder.predictions(SPL))
     query = ExplainQuery(model=WEAK, label="rows", candidates=5)
     model = StudyModel.load(folder, WEAK)
     [group] = find_groups(query, [model], samples, {})
@@ -239,7 +242,7 @@ def test_what_cannot_be_read_is_counted_and_progress_reaches_its_end(study, tmp_
     [group] = find_groups(
         ExplainQuery(model=WEAK, label="rows"),
         [StudyModel.load(StudyFolder.open(study), WEAK)],
-        WeakSamples.read(StudyFolder.open(study).predictions(WEAK)),
+        read_pairs(StudyFolder.open(study).predictions(WEAK)),
         {},
     )
     rows = pq.read_table(study / "manifest.parquet").to_pylist()
@@ -326,9 +329,10 @@ def video_study(tmp_path_factory):
     chosen = {"weak-only": sl.WeakOnly(), "raw SPL": sl.RawSPL()}
     options = StudyOptions(
         backbone="small_resnet3d", strategies=chosen, curve=("weak-only",), clips_per_video=(2,),
-        pretrain=quick, finetune=quick, precision="32-true", decode_once=True,
+        pretrain=quick, finetune=quick, precision="32-true",
     )  # fmt: skip
-    Study(out / "clips.parquet", VideoDomain(clip, image_size=32, short_side=32), options, out).run()
+    domain, run = VideoDomain(clip, image_size=32, short_side=32), RunOptions(decode_once=True)
+    Study(out / "clips.parquet", domain, options, out, run=run).run()
     return out
 
 
@@ -362,7 +366,7 @@ def test_a_model_of_the_curve_has_its_own_pairs(video_study, tmp_path):
     model = "seed0/clips2/weak_only/pretrained"
     made = explain_study(video_study, ExplainQuery(model=model, label="slide left"), tmp_path)
     table = read_relabeled(video_study / "seed0" / "clips2" / "weak_only" / "relabeled.parquet")
-    assert made[0].available == (table.labels == table.space.names.index("slide left")).sum()
+    assert made[0].available == (table.targets.labels == table.space.names.index("slide left")).sum()
 
 
 @pytest.mark.parametrize(

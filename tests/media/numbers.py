@@ -29,6 +29,9 @@ class Numbers(Domain):
     def training_transform(self, preprocessing, augmentation=None, *, flip=True):
         raise NotImplementedError
 
+    def generate(self, folder, samples):
+        raise NotImplementedError
+
     def evaluation_transform(self, preprocessing):
         raise NotImplementedError
 

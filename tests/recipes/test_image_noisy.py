@@ -14,7 +14,7 @@ import sublabel as sl
 from recipes.image_noisy import PRESETS, main
 from sublabel.errors import ConfigError, TableError
 from sublabel.study import parse_preset
-from sublabel_image.demo import image_bytes
+from sublabel_image.reading import image_bytes
 from tests.study.seeing import OneOfEach
 
 QUICK = ["--seeds", "1", "--pretrain.epochs", "1", "--finetune.epochs", "1"]

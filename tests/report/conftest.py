@@ -20,7 +20,7 @@ from sublabel.tables import (
     TableWriter,
     relabel_table,
 )
-from sublabel_image.demo import image_bytes
+from sublabel_image.reading import image_bytes
 
 NAMES = (
     "<script>window.broken = 1</script>",
@@ -51,13 +51,13 @@ def write_predictions(folder, weak, teacher, probability):
     metadata = PredictionsMetadata(vocabulary, vocabulary, "teacher").to_strings()
     rows = []
     for number in range(SAMPLES):
-        read = number % 50 != 7
+        read, first = number % 50 != 7, float(probability[number])
         rows.append(
             {
                 "sample_id": sample_id(number),
                 "weak_label": NAMES[weak[number]],
-                "top_ids": [int(teacher[number])] if read else None,
-                "top_probs": [float(probability[number])] if read else None,
+                "top_ids": [int(teacher[number]), int(teacher[number] + 1) % len(NAMES)] if read else None,
+                "top_probs": [first, min(first, 1 - first) / 2] if read else None,
                 "status": "ok" if read else REASON,
             }
         )
@@ -170,12 +170,16 @@ def study(tmp_path_factory):
 def refined(study, tmp_path_factory):
     """The same with strategies whose cells do not decide the class."""
     out = shutil.copytree(study, tmp_path_factory.mktemp("refined") / "run")
-    more = {"confident": ConfidentSPL(thresholds=0.9), "top-k": TopKSPL(k=1), "two heads": TwoHead()}
+    more = {
+        "confident": ConfidentSPL(thresholds=0.9),
+        "top-k": TopKSPL(of=RawSPL(min_count=12, rare="drop"), k=2),
+        "two heads": TwoHead(),
+    }
     for name, strategy in more.items():
         relabel_table(
             out / "seed0" / "predictions", out / "seed0" / slug(name) / "relabeled.parquet", strategy
         )
     record = json.loads((out / "study.json").read_text(encoding="utf-8"))
-    record["options"]["strategies"] |= {name: s.model_dump(mode="json") for name, s in more.items()}
+    record["options"]["strategies"] |= {name: entry.to_dict() for name, entry in more.items()}
     (out / "study.json").write_text(json.dumps(record), encoding="utf-8")
     return out

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sublabel.labels import ConfusionMatrix
+from sublabel.labels import ConfusionMatrix, Pairs, count
 from sublabel.report import collect, from_confusion, write_report
 from tests.report.conftest import NAMES
 from tests.report.test_page import SECTIONS
@@ -190,7 +190,7 @@ def test_what_only_a_pointer_can_do_is_not_printed(shown):
 
 
 def test_a_long_reason_stays_in_its_own_column(browser, tmp_path):
-    confusion = ConfusionMatrix.from_labels([0, 1], [0, 0], weak_vocabulary=2)
+    confusion = count(Pairs([0, 1], [0, 0], weak_vocabulary=2))
     reason = "unreadable: " + "the container says that it ends before it begins, " * 4
     page = write_report(from_confusion(confusion, statuses={"ok": 2, reason: 3}), tmp_path / "reason.html")
     for width in (1400, 400):
@@ -203,7 +203,7 @@ def test_a_long_reason_stays_in_its_own_column(browser, tmp_path):
 
 def test_a_few_rows_of_many_columns_are_high_enough_to_point_at(browser, tmp_path):
     labels = np.random.default_rng(0).integers(0, 1200, 5000)
-    confusion = ConfusionMatrix.from_labels(labels % 3, labels, weak_vocabulary=3, teacher_vocabulary=1200)
+    confusion = count(Pairs(labels % 3, labels, weak_vocabulary=3, teacher_vocabulary=1200))
     page = write_report(from_confusion(confusion), tmp_path / "wide.html")
     resize(browser, 1400)
     show(browser, page)
@@ -298,7 +298,7 @@ def test_five_thousand_classes_a_side_open_at_once(browser, tmp_path):
     near = (weak + generator.integers(0, 60, len(weak))) % 5000
     teacher = np.where(generator.random(len(weak)) < 0.5, weak, near)
     names = [f"<i>{number}</i>" for number in range(5000)]
-    confusion = ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=names)
+    confusion = count(Pairs(weak, teacher, weak_vocabulary=names))
     page = write_report(from_confusion(confusion), tmp_path / "large.html")
     assert page.stat().st_size < 10e6
     resize(browser, 1400)

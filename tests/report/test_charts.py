@@ -8,7 +8,7 @@ from scipy import stats
 
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison, RunMetrics
-from sublabel.labels import ConfusionMatrix
+from sublabel.labels import ConfusionMatrix, Pairs, count
 from sublabel.report import (
     class_sizes_chart,
     collect,
@@ -98,7 +98,7 @@ def test_the_curve_ends_with_all_clips():
 @pytest.mark.parametrize("samples", [1, 2, 3, 7])
 def test_axes_of_few_samples_count_in_whole_numbers(samples, tmp_path):
     labels = np.arange(samples)
-    confusion = ConfusionMatrix.from_labels(labels, labels // 2 * 2, weak_vocabulary=samples)
+    confusion = count(Pairs(labels, labels // 2 * 2, weak_vocabulary=samples))
     failures, kept = statuses_chart({"ok": 5, "missing": samples}), samples_chart(from_confusion(confusion))
     for chart, beside_bars in ((failures, 1), (kept, 0)):
         save_chart(chart, tmp_path / "few.svg")
@@ -117,7 +117,7 @@ def test_axes_of_few_samples_count_in_whole_numbers(samples, tmp_path):
     ],
 )
 def test_names_that_begin_or_end_alike_can_be_told_apart_beside_a_panel(names, tmp_path):
-    data = from_confusion(ConfusionMatrix.from_labels([0, 1, 2], [0, 1, 2], weak_vocabulary=names))
+    data = from_confusion(count(Pairs([0, 1, 2], [0, 1, 2], weak_vocabulary=names)))
     save_chart(label_space_chart(data, None), tmp_path / "panel.svg")
     drawn = re.findall(r">([^<]*…[^<]*)</text>", (tmp_path / "panel.svg").read_text(encoding="utf-8"))
     assert len(drawn) == 6
@@ -158,7 +158,7 @@ def test_the_heat_map_holds_all_samples_under_their_names(data):
 def test_a_large_matrix_is_drawn_in_blocks():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 1000, (2, 5000))
-    rows = values(confusion_chart(ConfusionMatrix.from_labels(*labels, weak_vocabulary=1000)))
+    rows = values(confusion_chart(count(Pairs(*labels, weak_vocabulary=1000))))
     assert sum(row["samples"] for row in rows) == 5000
     assert len(rows) <= 3600
     assert all(re.search(r"\(1[67]\)$", row["weak"]) for row in rows)
@@ -228,9 +228,9 @@ def test_the_figure_of_the_paper_has_the_matrix_and_every_space_of_cells(data):
 def test_only_spaces_whose_cells_have_one_class_are_drawn(refined):
     data = collect(refined, pictures=0)
     titles = [panel["title"] for panel in label_spaces_chart(data).to_dict()["concat"]]
-    classes = data.space("confident").num_classes
+    classes = data.space("confident").space.num_classes
     assert titles[6:] == [f"confident: {classes} classes (sure samples)", titles[-1]]
-    assert titles[-1].startswith("top-k: ")
+    assert titles[-1] == f"top-k: {data.space('top-k').space.num_classes} classes"
     for name in ("two heads", "matched control"):
         with pytest.raises(ConfigError, match=f"'{name}' draws .*, or has two .*: choose of weak-only, "):
             label_space_chart(data, data.space(name))

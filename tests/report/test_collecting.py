@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -14,11 +15,11 @@ from PIL import Image
 from sublabel.errors import ArtifactError, ConfigError, SublabelError, TableError
 from sublabel.evaluation import wilson_interval
 from sublabel.explain.listing import read_listing
-from sublabel.labels import ConfusionMatrix, MatchedControl, RawSPL, TeacherOnly
+from sublabel.labels import MatchedControl, Pairs, RawSPL, TeacherOnly, count
 from sublabel.media import decode_manifest
 from sublabel.report import collect, from_confusion
 from sublabel.study import slug
-from sublabel.tables import open_manifest, read_relabeled
+from sublabel.tables import open_manifest
 from sublabel_image import ImageDomain
 from tests.report.conftest import NAMES, REASON, SAMPLES, draw_labels, sample_id, write_explanations
 
@@ -59,23 +60,39 @@ def test_sizes_and_shares_of_classes_are_those_counted_by_hand(data):
     assert data.classes.size.sum() == len(read_rows())
 
 
-def test_sizes_and_drops_are_those_that_the_study_assigned(refined):
+def stored_outputs(table, heads):
+    """sample_id → its outputs in a relabeled table: of a list of weights the heaviest, of heads one each."""
+    outputs = {}
+    for row in table.to_pylist():
+        label, weights = row["pretrain_label"], row.get("pretrain_weight")
+        if row["status"] != "kept":
+            outputs[row["sample_id"]] = ()
+        elif weights is not None:
+            outputs[row["sample_id"]] = (label[weights.index(max(weights))],)
+        elif isinstance(label, list):
+            starts = np.cumsum((0, *heads))
+            outputs[row["sample_id"]] = tuple(own + start for own, start in zip(label, starts, strict=False))
+        else:
+            outputs[row["sample_id"]] = (label,)
+    return outputs
+
+
+def test_sizes_and_drops_are_those_that_stand_in_the_studys_tables(refined):
     data = collect(refined, pictures=0)
     pairs = {sample_id(number): (weak, teacher) for number, weak, teacher, _ in read_rows()}
+    assert {entry.name for entry in data.spaces} >= {"matched control", "confident", "top-k", "two heads"}
     for entry in data.spaces:
-        table = read_relabeled(refined / "seed0" / slug(entry.name) / "relabeled.parquet")
-        labels = dict(zip(table.sample_ids.to_pylist(), table.labels.tolist(), strict=True))
-        kept = {own: labels[own] for own in pairs if labels[own] >= 0}
-        if entry.space.two_heads:
-            expected = Counter(output for w, t in pairs.values() for output in (w, len(NAMES) + t))
-        else:
-            expected = Counter(kept.values())
-        assert entry.outcome.size.tolist() == [expected[label] for label in range(entry.num_classes)]
-        assert len(entry.names) == len(entry.kinds) == len(entry.weak) == entry.num_classes
+        table = pq.read_table(refined / "seed0" / slug(entry.name) / "relabeled.parquet")
+        outputs = stored_outputs(table, entry.space.heads)
+        assert {len(outputs[own]) for own in pairs} <= {0, len(entry.space.heads)}
+        expected = Counter(output for own in pairs for output in outputs[own])
+        assert entry.outcome.size.tolist() == [expected[label] for label in range(entry.space.num_classes)]
+        kept = {own for own in pairs if outputs[own]}
         assert entry.outcome.agreed == sum(pairs[own][0] == pairs[own][1] for own in kept)
         assert entry.outcome.agreed + entry.outcome.disagreed == len(kept)
-        dropped = Counter(pairs[own][0] for own in pairs.keys() - kept.keys())
+        dropped = Counter(pairs[own][0] for own in pairs.keys() - kept)
         assert entry.outcome.dropped.tolist() == [dropped[row] for row in range(len(NAMES))]
+        assert sum(dropped.values()) == table["status"].to_pylist().count("dropped by the strategy")
     confident = data.space("confident")
     unsure = confident.space.classes.is_kind("unsure")
     assert confident.outcome.size[unsure].all()
@@ -94,14 +111,24 @@ def test_a_table_of_other_samples_than_the_predictions_is_refused(refined, tmp_p
             collect(copied, pictures=0)
     # Cut at other places, they are the same.
     pq.write_table(table, path, row_group_size=7)
-    assert (
-        collect(copied, pictures=0).classes.size.tolist()
-        == np.bincount(table["label"].to_numpy()[table["label"].to_numpy() >= 0]).tolist()
-    )
+    kept = table["pretrain_label"].filter(pc.equal(table["status"], "kept"))
+    assert collect(copied, pictures=0).classes.size.tolist() == np.bincount(kept.to_numpy()).tolist()
+
+
+def test_what_stands_in_a_table_is_counted_and_not_what_its_space_would_say_today(refined, tmp_path):
+    copied = shutil.copytree(refined, tmp_path / "copied")
+    path = copied / "seed0" / "raw_spl" / "relabeled.parquet"
+    table = pq.read_table(path)
+    emptied = pa.array(np.full(len(table), -1))
+    at = table.column_names.index("pretrain_label")
+    pq.write_table(table.set_column(at, table.field(at), emptied), path)
+    outcome = collect(copied, pictures=0).space("raw SPL").outcome
+    assert (outcome.size.sum(), outcome.agreed, outcome.disagreed) == (0, 0, 0)
+    assert outcome.dropped.sum() == len(read_rows())
 
 
 def test_counts_alone_give_a_control_the_sizes_that_are_expected():
-    confusion = ConfusionMatrix.from_labels([0, 0, 0, 1], [0, 1, 1, 1], weak_vocabulary=2)
+    confusion = count(Pairs([0, 0, 0, 1], [0, 1, 1, 1], weak_vocabulary=2))
     control = from_confusion(confusion, {"control": MatchedControl(), "raw": RawSPL()}).space("control")
     assert control.outcome.size.tolist() == [1, 2, 1]
     assert (control.outcome.agreed, control.outcome.disagreed) == (2, 2)
@@ -111,8 +138,8 @@ def test_a_study_of_two_heads_shows_the_classes_of_both(refined):
     data = collect(refined, strategy="two heads")
     rows = Counter(weak for _, weak, _, _ in read_rows())
     columns = Counter(teacher for _, _, teacher, _ in read_rows())
-    assert data.chosen_space.names[0] == f"weak: {NAMES[0]}"
-    assert data.chosen_space.names[-1] == f"teacher: {NAMES[-1]}"
+    assert data.chosen_space.space.names[0] == f"weak: {NAMES[0]}"
+    assert data.chosen_space.space.names[-1] == f"teacher: {NAMES[-1]}"
     assert data.classes.size.tolist() == [*(rows[w] for w in range(6)), *(columns[t] for t in range(6))]
     assert data.classes.share[:6].tolist() == [1.0] * 6
     assert data.classes.share[6] == pytest.approx(columns[0] / len(read_rows()))
@@ -275,9 +302,7 @@ def test_predictions_alone_are_enough(study):
 
 
 def test_vocabularies_without_agreement_leave_out_what_needs_it():
-    confusion = ConfusionMatrix.from_labels(
-        [0, 1], [0, 0], weak_vocabulary=["a", "b"], teacher_vocabulary=["c"]
-    )
+    confusion = count(Pairs([0, 1], [0, 0], weak_vocabulary=["a", "b"], teacher_vocabulary=["c"]))
     found = from_confusion(confusion)
     assert [entry.name for entry in found.spaces] == ["weak-only", "teacher-only", "raw SPL"]
     assert [note.partition(" ")[0] for note in found.notes] == ["agreement", "SPL-B"]
@@ -286,7 +311,7 @@ def test_vocabularies_without_agreement_leave_out_what_needs_it():
 def test_the_chosen_strategy_is_raw_spl_unless_another_is_asked_for(study):
     assert collect(study, pictures=0).chosen == "raw SPL"
     assert collect(study, pictures=0, strategy="SPL-B").chosen == "SPL-B"
-    confusion = ConfusionMatrix.from_labels([0, 1], [0, 1], weak_vocabulary=2)
+    confusion = count(Pairs([0, 1], [0, 1], weak_vocabulary=2))
     assert from_confusion(confusion, {"mine": TeacherOnly()}).chosen == "mine"
     assert from_confusion(confusion, {"t": TeacherOnly(), "r": RawSPL()}).chosen == "r"
 

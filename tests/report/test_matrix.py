@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sublabel.labels import Alignment, ConfusionMatrix
+from sublabel.labels import Alignment, Pairs, count
 from sublabel.report import matrix
 from sublabel.report.matrix import Order, blocks, busiest, orders
 
@@ -13,7 +13,7 @@ from sublabel.report.matrix import Order, blocks, busiest, orders
 def random_confusion(rows, columns, samples, seed=0):
     generator = np.random.default_rng(seed)
     weak, teacher = generator.integers(0, rows, samples), generator.integers(0, columns, samples)
-    return ConfusionMatrix.from_labels(weak, teacher, weak_vocabulary=rows, teacher_vocabulary=columns)
+    return count(Pairs(weak, teacher, weak_vocabulary=rows, teacher_vocabulary=columns))
 
 
 @given(rows=st.integers(1, 12), columns=st.integers(1, 12), most=st.integers(1, 14), seed=st.integers(0, 5))
@@ -47,16 +47,14 @@ def test_clusters_put_classes_side_by_side_that_are_confused_with_one_another():
     weak, teacher = np.meshgrid(np.arange(12), np.arange(12), indexing="ij")
     pairs = np.repeat(np.stack([weak.ravel(), teacher.ravel()]), 5, axis=1)
     same = group[pairs[0]] == group[pairs[1]]
-    confusion = ConfusionMatrix.from_labels(pairs[0][same], pairs[1][same], weak_vocabulary=12)
+    confusion = count(Pairs(pairs[0][same], pairs[1][same], weak_vocabulary=12))
     order = orders(confusion, Alignment.of(None, *vocabularies(confusion)))["clusters"]
     assert np.count_nonzero(np.diff(group[order.rows])) == 2
     np.testing.assert_array_equal(order.rows, order.columns)
 
 
 def test_agreement_puts_the_best_agreed_first_and_its_teacher_class_beside_it():
-    confusion = ConfusionMatrix.from_labels(
-        [0, 0, 1, 1, 2, 2], [1, 1, 1, 1, 2, 0], weak_vocabulary=["a", "b", "c"]
-    )
+    confusion = count(Pairs([0, 0, 1, 1, 2, 2], [1, 1, 1, 1, 2, 0], weak_vocabulary=["a", "b", "c"]))
     order = orders(confusion, Alignment.of(None, *vocabularies(confusion)))["agreement"]
     assert order.rows.tolist() == order.columns.tolist() == [1, 2, 0]
 

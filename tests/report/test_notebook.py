@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from sublabel.html import shaded_grid
-from sublabel.labels import ConfusionMatrix, RawSPL
+from sublabel.labels import ConfusionMatrix, Pairs, RawSPL, count
 from tests.report.conftest import NAMES, comparison
 
 
@@ -25,7 +25,7 @@ def parsed(html):
 
 
 def confusion():
-    return ConfusionMatrix.from_labels([0, 0, 0, 1, 2, 3], [0, 0, 1, 1, 3, 3], weak_vocabulary=NAMES)
+    return count(Pairs([0, 0, 0, 1, 2, 3], [0, 0, 1, 1, 3, 3], weak_vocabulary=NAMES))
 
 
 def test_a_confusion_matrix_shows_its_largest_cells_by_name():
@@ -54,7 +54,7 @@ def test_a_comparison_shows_table_curve_and_notes():
 
 def test_a_large_matrix_stays_small():
     generator = np.random.default_rng(0)
-    large = ConfusionMatrix.from_labels(*generator.integers(0, 3000, (2, 50_000)), weak_vocabulary=3000)
+    large = count(Pairs(*generator.integers(0, 3000, (2, 50_000)), weak_vocabulary=3000))
     assert len(large._repr_html_()) < 500_000
 
 

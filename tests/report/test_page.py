@@ -152,7 +152,7 @@ def test_what_cannot_be_drawn_or_is_counted_otherwise_is_said(refined):
     )
     assert "two heads (a sample is in a weak" in page
     assert "“Sure samples”: the matrix shows what becomes of the samples whose prediction reaches" in page
-    assert page.count("In top-k a sample has several classes; it counts in that of") == 2
+    assert page.count("In top-k a sample has several classes; it counts in the heaviest of them.") == 2
     assert "A sample is in two classes of two heads." in page
 
 

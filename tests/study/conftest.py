@@ -12,7 +12,8 @@ import sublabel as sl
 from sublabel.options import RunOptions, TrainOptions
 from sublabel.study import Row, Study, StudyOptions, train_row
 from sublabel_image import ImageDomain
-from sublabel_image.demo import co_occurrence, image_bytes, page_queries
+from sublabel_image.demo import co_occurrence, page_queries
+from sublabel_image.reading import image_bytes
 
 FAST = {
     "backbone": "small_resnet7",

@@ -72,7 +72,8 @@ def test_a_study_is_read_and_its_options_are_made_without_torch():
 
 def test_a_damaged_comparison_is_refused_and_none_is_none(tmp_path):
     recorded = {"backbone": "small", "strategies": {}, "seeds": 1, "pretrain": {}, "finetune": {}}
-    (tmp_path / "study.json").write_text(json.dumps({"options": recorded}), encoding="utf-8")
+    record = {"options": recorded, "manifest": "manifest.parquet"}
+    (tmp_path / "study.json").write_text(json.dumps(record), encoding="utf-8")
     folder = StudyFolder.open(tmp_path)
     assert folder.comparison() is None
     for content, why in (("[", "Expecting value"), ('{"version": 0}', "got the format and version")):

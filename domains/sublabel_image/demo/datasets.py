@@ -15,7 +15,7 @@ from sublabel.extras import needs_extra
 from sublabel.labels import Vocabulary
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, iter_batches
 from sublabel.tables.io import parquet_schema
-from sublabel_image.demo.pages import image_bytes
+from sublabel_image.reading import image_bytes
 
 _log = logging.getLogger(__name__)
 

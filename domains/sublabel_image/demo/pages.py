@@ -8,12 +8,10 @@ A page of images does the same: it was found by a query, and each of its crops s
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from sublabel.errors import ConfigError
 
@@ -108,10 +106,3 @@ def page_sources(queries: np.ndarray, *, crops_per_page: int = 8, seed: int = 0)
         sources[index] = f"page-{query}-{seen[query] // crops_per_page}"
         seen[query] += 1
     return sources
-
-
-def image_bytes(pixels: np.ndarray) -> bytes:
-    """Encode pixels, uint8 (H, W) or (H, W, 3), as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()

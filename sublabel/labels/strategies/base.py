@@ -90,8 +90,8 @@ class Strategy(BaseModel):
 
         It is asked once for each cell that holds samples, row by row; the classes count in the order in which
         their names first come up. Cells of the same name are one class, also in several rows. Cells that are
-        empty in `fit`, but not in `assign`, are dropped. Where it is not overridden, every disagreed cell is a
-        class, as in raw SPL.
+        empty in `fit`, but not in `assign`, are dropped. Where it is not overridden, every disagreed cell is
+        a class, as in raw SPL.
 
         Args:
             cell: `cell.weak` and `cell.teacher` are the names of its two classes, `cell.count` its samples
