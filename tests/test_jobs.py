@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from sublabel.errors import ConfigError
 from sublabel.jobs import job_map
@@ -49,6 +51,14 @@ def test_an_error_in_a_job_reaches_us():
         list(run_all(os._exit, [1]))
     with pytest.raises(ValueError, match="at least one name"), job_map(2) as run_all:
         list(run_all(Vocabulary, [[]]))
+
+
+def test_a_job_takes_over_filters_of_libraries_that_import_torchvision():
+    # Each job is given them before anything else of ours has been imported there.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        with job_map(2) as run_all:
+            assert list(run_all(eval, ["__import__('torchvision').__name__"])) == ["torchvision"]
 
 
 def test_jobs_end_when_their_parent_is_killed():

@@ -115,7 +115,7 @@ def plan_study(study: Study) -> StudyPlan:
         MediaError: The first sample of a split cannot be read.
         TableError: A split has no rows.
     """
-    backbone, preprocessing = study.new_backbone(seed=0)
+    backbone, preprocessing = study.models.new_backbone(seed=0)
     splits = tuple(_check_split(study, split, preprocessing) for split in STUDIED)
     features, flops = _features(backbone, splits[0].input_shape)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
@@ -173,8 +173,8 @@ def _features(backbone: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, f
 def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[Stage]:
     weak, train, test = splits
     views = study.domain.num_views or 1
-    options, devices = study.options, study.devices_a_step
-    processes = study.trainer().world_size
+    options, devices = study.options, study.models.devices_a_step
+    processes = study.models.trainer().world_size
     first, others = study.rows()
 
     def finetuning(label: str, folder: Path) -> Stage:

@@ -22,28 +22,26 @@ import sublabel.training  # noqa: F401  # isort: skip
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
 import numpy as np
 import pyarrow as pa
-from torch import nn
 
-from sublabel.errors import ConfigError, MediaError
+from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.files import remove_all_abandoned, write_atomically
 from sublabel.jobs import job_map
-from sublabel.media.domain import Domain, Preprocessing
-from sublabel.options import RunOptions, TrainOptions
+from sublabel.media.domain import Domain
+from sublabel.options import RunOptions
 from sublabel.provenance import fingerprint, refuse_others
 from sublabel.study.classes import StudyClasses, weak_sample_ids
 from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
 from sublabel.study.media import StudyMedia
+from sublabel.study.models import StudyModels, saying_how_to_go_on
 from sublabel.study.options import StudyOptions
 from sublabel.study.strategies import BASELINE
 from sublabel.tables import (
@@ -55,25 +53,20 @@ from sublabel.tables import (
     select_predictions,
     source_ranks,
 )
-from sublabel.teacher import Teacher, as_teacher, predict_manifest
+from sublabel.teacher import Teacher, predict_manifest
 from sublabel.training import (
     LabeledDataset,
     MediaInputs,
-    ModelCard,
     TrainedModel,
-    best_precision,
     finetune,
     head_factory,
     load_model,
-    make_trainer,
     pretrain,
     read_card,
-    refuse_several_devices,
     start_processes,
     test,
     warm_start,
 )
-from sublabel.training.modules import make_metric
 
 _log = logging.getLogger(__name__)
 
@@ -126,8 +119,8 @@ class Study:
         self.options = options
         self.out = Path(out)
         self.run_options = run or RunOptions()
-        self.precision = best_precision() if options.precision == "auto" else options.precision
-        self.teacher = None if teacher is None else self._as_teacher(teacher)
+        self.models = StudyModels(domain, options, self.run_options)
+        self.teacher = None if teacher is None else self.models.teacher(teacher)
         self.given_predictions = predictions
         self.manifest_path = Path(manifest).resolve()
         self.manifest = open_manifest(manifest)
@@ -135,7 +128,7 @@ class Study:
         for column in ("weak_label", "label", *(["source_id"] if options.clips_per_video else [])):
             self.manifest.require(column)
         self.classes = StudyClasses.of(self.manifest, options, self.teacher, predictions)
-        self._refuse_impossible_training()
+        self.models.refuse_impossible_training(len(self.classes.target))
         self.fingerprint = fingerprint(manifest)
         self._has_begun = False
         self._refuse_another_study()
@@ -161,7 +154,7 @@ class Study:
         """
         method = method or train_row
         remove_all_abandoned(self.out)
-        start_processes(self.trainer())
+        start_processes(self.models.trainer())
         self._begin()
         # Read and, if so wanted, decoded before the jobs start, which then all have it.
         self.media.table("weak")
@@ -212,7 +205,7 @@ class Study:
             if not shard.exists():
                 select_predictions(self.given_predictions, shard, weak_sample_ids(self.manifest))
             return out
-        preprocessing = self.new_backbone(seed)[1]
+        preprocessing = self.models.new_backbone(seed)[1]
         summary = predict_manifest(
             weak,
             self.teacher or self._trained_teacher(seed),
@@ -255,24 +248,25 @@ class Study:
         media = self.media.table("weak")
         is_subset = row.clips_per_video is not None
         targets = labels.targets.take(media.positions_of(labels.sample_ids, subset=is_subset))
-        backbone, preprocessing = self.new_backbone(row.seed)
+        backbone, preprocessing = self.models.new_backbone(row.seed)
         touching = frozenset(space.classes_touching(options.no_flip))
         unflipped = np.zeros(len(media), dtype=bool)
         if touching:
             kept = np.flatnonzero(targets.keep)
             unflipped[kept] = [not touching.isdisjoint(targets.classes(sample)) for sample in kept.tolist()]
-        with _saying_how_to_go_on():
+        with saying_how_to_go_on():
             model = pretrain(
                 backbone,
-                self._training_inputs("weak", preprocessing, options.pretrain, unflipped),
+                self.models.training_inputs(media, preprocessing, options.pretrain, unflipped),
                 targets,
                 options.pretrain,
                 classes=space.names,
                 head=head_factory(space, options.head, options.head_rank),
                 sampled_classes=options.sampled_classes,
-                **self._stage(folder, preprocessing),
+                **self.models.stage(folder, preprocessing),
             )
-        self._save(folder, model, row, {"label_space": space.fingerprint})
+        prints = {"label_space": space.fingerprint, "manifest": self.fingerprint}
+        self.models.save(folder, model, row.seed, prints)
         return folder
 
     def finetune(self, row: Row, pretrained: Path | None) -> Path:
@@ -291,22 +285,26 @@ class Study:
             return folder
         options, names = self.options.finetune, self.classes.target.names
         labels = self.media.target_labels("target_train")
-        backbone, preprocessing = self.new_backbone(row.seed)
+        backbone, preprocessing = self.models.new_backbone(row.seed)
         report = None if pretrained is None else warm_start(backbone, pretrained)
         unflipped = np.isin(
             labels, [label for label, name in enumerate(names) if name in self.options.no_flip]
         )
-        with _saying_how_to_go_on():
+        with saying_how_to_go_on():
             model = finetune(
                 backbone,
                 LabeledDataset(
-                    self._training_inputs("target_train", preprocessing, options, unflipped), labels
+                    self.models.training_inputs(
+                        self.media.table("target_train"), preprocessing, options, unflipped
+                    ),
+                    labels,
                 ),
                 options,
                 classes=names,
-                **self._stage(folder, preprocessing),
+                **self.models.stage(folder, preprocessing),
             )
-        self._save(folder, replace(model, warm_start=report), row, {})
+        prints = {"manifest": self.fingerprint}
+        self.models.save(folder, replace(model, warm_start=report), row.seed, prints)
         return folder
 
     def test(self, row: Row, finetuned: Path) -> RunMetrics:
@@ -324,7 +322,7 @@ class Study:
             ),
             metrics=self.options.metrics,
             views=self.domain.num_views,
-            precision=self.precision,
+            precision=self.models.precision,
             run=self.run_options,
         )
         metrics = RunMetrics(
@@ -339,36 +337,8 @@ class Study:
         _write_json(stored, metrics.model_dump(mode="json"))
         return metrics
 
-    def new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
-        """The same start for every strategy of a seed.
-
-        The order of batches after it differs with the width of the head, whose weights are drawn first.
-        """
-        L.seed_everything(seed, workers=True, verbose=False)
-        options = self.options
-        backbone = self.domain.create_backbone(
-            options.backbone, pretrained=options.pretrained, weights=options.weights
-        )
-        return backbone, self.domain.preprocessing(backbone)
-
-    def trainer(self) -> L.Trainer:
-        """A trainer as the stages have it, to be asked for its devices."""
-        return make_trainer(None, self.run_options, precision=self.precision)
-
-    @property
-    def devices_a_step(self) -> int:
-        """How many batches make a step: devices of all nodes × accumulated batches."""
-        trainer = self.trainer()
-        return int(trainer.world_size * trainer.accumulate_grad_batches)
-
     def _trained_teacher(self, seed: int) -> Teacher:
-        return self._as_teacher(*load_model(self.folder(Row(None, seed)), domain=self.domain))
-
-    def _as_teacher(
-        self, model: Teacher | TrainedModel | nn.Module, card: ModelCard | None = None
-    ) -> Teacher:
-        classes = None if card is None else card.classes
-        return as_teacher(model, classes, top_k=self.options.teacher_top_k, precision=self.precision)
+        return self.models.teacher(load_model(self.folder(Row(None, seed)), domain=self.domain))
 
     def _predictions(self, row: Row) -> Path:
         whole = seed_folder(self.out, row.seed) / "predictions"
@@ -382,43 +352,6 @@ class Study:
             select_predictions(whole, chosen, rows["sample_id"].filter(pa.array(kept)))
         return chosen
 
-    def _training_inputs(
-        self, split: str, preprocessing: Preprocessing, options: TrainOptions, unflipped: np.ndarray
-    ) -> MediaInputs:
-        transforms = [
-            self.domain.training_transform(preprocessing, options.augmentation, flip=flip)
-            for flip in (True, False)
-        ]
-        return MediaInputs(
-            self.media.table(split),
-            transforms[0],
-            exceptions=unflipped,
-            exceptional_transform=transforms[1],
-        )
-
-    def _stage(self, folder: Path, preprocessing: Preprocessing) -> dict[str, Any]:
-        """What every training of the study shares."""
-        return {
-            "preprocessing": preprocessing,
-            "precision": self.precision,
-            "run": self.run_options,
-            "checkpoint": folder / "last.ckpt",
-        }
-
-    def _save(self, folder: Path, model: TrainedModel, row: Row, prints: dict[str, str]) -> None:
-        """Save a model with its card and log, in place of its checkpoint."""
-        lines = "".join(f"{json.dumps(dict(entry))}\n" for entry in model.log)
-        with write_atomically(folder / "training.jsonl") as file:
-            file.write(lines.encode())
-        model.save(
-            folder,
-            domain=self.domain,
-            backbone=self.options.backbone,
-            fingerprints={**prints, "manifest": self.fingerprint},
-            made_by={"seed": row.seed, "precision": self.precision},
-        )
-        (folder / "last.ckpt").unlink(missing_ok=True)
-
     def _pretraining_facts(self, row: Row) -> dict[str, Any]:
         if row.strategy is None:
             return {}
@@ -431,15 +364,6 @@ class Study:
             "steps": read_card(pretrained).made_by.get("steps") if is_pretrained else None,
         }
 
-    def _refuse_impossible_training(self) -> None:
-        """Refuse names that do not exist before anything is trained."""
-        refuse_several_devices(self.run_options)
-        for metric in self.options.metrics:
-            make_metric(metric, len(self.classes.target))
-        _, preprocessing = self.new_backbone(seed=0)
-        for stage in (self.options.pretrain, self.options.finetune):
-            self.domain.training_transform(preprocessing, stage.augmentation)
-
     @cached_property
     def _sameness(self) -> dict[str, Any]:
         """What must not change within a folder; seeds, strategies and points of the curve may be added."""
@@ -449,7 +373,7 @@ class Study:
             "alignment": self.classes.alignment,
             "manifest": self.fingerprint,
             "domain": self.domain.options(),
-            "number of devices": self.devices_a_step,
+            "number of devices": self.models.devices_a_step,
             "teacher": None if self.teacher is None else self.teacher.fingerprint,
             "predictions": None if given is None else fingerprint(given),
         }
@@ -498,18 +422,6 @@ def train_row(study: Study, row: Row) -> RunMetrics:
         pretrained = study.pretrain(row, labels)
     finetuned = study.finetune(row, pretrained)
     return study.test(row, finetuned)
-
-
-@contextmanager
-def _saying_how_to_go_on() -> Iterator[None]:
-    """Let a sample that only training found to be unreadable say what the study can do about it."""
-    try:
-        yield
-    except MediaError as error:
-        raise MediaError(
-            f"{error}. Run the study again with --leave_out_unreadable true: it decodes all target samples "
-            "once and goes on without those that fail"
-        ) from error
 
 
 def _strategy_of(row: Row) -> str:

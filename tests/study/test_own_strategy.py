@@ -117,7 +117,7 @@ def test_a_name_that_is_none_is_refused_before_anything_is_pretrained(manifest, 
         def class_of(self, cell):
             return 3
 
-    with pytest.raises(LabelError, match="Nameless.class_of gave 3 for the cell"):
+    with pytest.raises(LabelError, match="Nameless gave 3 for the cell"):
         study(manifest, tmp_path, strategies=rows_of(Nameless())).run()
     assert not list(tmp_path.rglob("pretrained"))
 

@@ -11,6 +11,7 @@ import sublabel.study.study as study_module
 from sublabel.errors import ConfigError
 from sublabel.options import TrainOptions
 from sublabel.study import StudyOptions, slug
+from sublabel.study.models import StudyModels
 from sublabel.tables import read_relabeled
 from sublabel.training import FactorisedHead, load_model
 from tests.study.conftest import CLASSES, FAST, study, train_teacher
@@ -18,21 +19,21 @@ from tests.study.conftest import CLASSES, FAST, study, train_teacher
 
 def test_classes_whose_sides_matter_are_never_flipped(manifest, tmp_path, monkeypatch):
     asked = {}
-    training_inputs = study_module.Study._training_inputs
+    training_inputs = StudyModels.training_inputs
 
-    def spy(self, split, preprocessing, options, unflipped):
-        asked.setdefault(split, unflipped)
-        return training_inputs(self, split, preprocessing, options, unflipped)
+    def spy(self, media, preprocessing, options, unflipped):
+        asked.setdefault(len(media), unflipped)
+        return training_inputs(self, media, preprocessing, options, unflipped)
 
-    monkeypatch.setattr(study_module.Study, "_training_inputs", spy)
+    monkeypatch.setattr(StudyModels, "training_inputs", spy)
     made = study(manifest, tmp_path, strategies={"raw SPL": sl.RawSPL()}, no_flip=("rows",))
     made.run()
     # The target classes are columns, plain, rows; any cell that has "rows" on one side is left as it is.
-    assert (asked["target_train"] == (made.media.target_labels("target_train") == 2)).all()
+    assert (asked[40] == (made.media.target_labels("target_train") == 2)).all()
     table = read_relabeled(tmp_path / "seed0" / "raw_spl" / "relabeled.parquet")
     expected = [label for label, name in enumerate(table.space.names) if "rows" in name]
     assert 0 < len(expected) < len(table.space.names)
-    assert (asked["weak"] == np.isin(table.targets.labels, expected)).all()
+    assert (asked[120] == np.isin(table.targets.labels, expected)).all()
     with pytest.raises(ConfigError, match="no_flip names 'row', which is neither"):
         study(manifest, tmp_path / "other", no_flip=("row",))
 

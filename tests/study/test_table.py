@@ -67,7 +67,7 @@ def test_jobs_at_the_same_time_change_nothing(finished, manifest, tmp_path):
 def test_lightnings_arguments_are_passed_through(manifest, tmp_path):
     made = study(
         manifest, tmp_path, trainer={"devices": 1, "accelerator": "cpu", "precision": "64-true"}
-    ).trainer()
+    ).models.trainer()
     assert made.precision == "64-true"
 
 
@@ -106,8 +106,8 @@ def test_several_jobs_do_not_take_all_devices(manifest, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("lightning.Trainer", lambda **options: asked.append(options))
     for jobs in (1, 2):
-        study(manifest, tmp_path, jobs=jobs).trainer()
-    study(manifest, tmp_path, jobs=2, trainer={"devices": [3]}).trainer()
+        study(manifest, tmp_path, jobs=jobs).models.trainer()
+    study(manifest, tmp_path, jobs=2, trainer={"devices": [3]}).models.trainer()
     assert [options.get("devices") for options in asked] == [None, 1, [3]]
 
 
