@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import sublabel as sl
-import sublabel.study.study as study_module
 from sublabel.errors import ConfigError
 from sublabel.options import TrainOptions
 from sublabel.study import StudyOptions, slug
