@@ -34,7 +34,7 @@ class CutSummary:
 
     videos: int = 0
     clips: int = 0
-    """Of all videos that can be read."""
+    """Clips of all videos that can be read."""
     unreadable: dict[str, int] = field(default_factory=dict)
     """Rows that were left whole, by reason."""
     kept: bool = False

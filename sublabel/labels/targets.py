@@ -80,6 +80,10 @@ class Labels(np.ndarray):
         """
         return np.asarray(np.array(REASONS)[self.codes])
 
+    def torch(self, ignore_index: int = -100) -> Any:
+        """The labels as PyTorch's cross-entropy takes them: int64, `ignore_index` where there is none."""
+        return HardTargets(np.asarray(self)).torch(ignore_index)
+
 
 class SoftLabels(NamedTuple):
     """A distribution over classes, of one sample or, collated, of a batch; a class may stand in it twice."""

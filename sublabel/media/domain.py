@@ -46,7 +46,7 @@ class Preprocessing(BaseModel):
     crop_fraction: float = 1.0
     """Share of the resized short side that the centre crop keeps at test time."""
     frames_per_second: float | None = None
-    """Of a clip: the rate at which its frames are taken from the video."""
+    """Rate at which the frames of a clip are taken from the video; None of pictures."""
 
 
 class Domain(Reader):

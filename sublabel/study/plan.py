@@ -58,7 +58,7 @@ class Split(NamedTuple):
     remote: int
     """Files behind URLs, which are not looked for."""
     media_shape: tuple[int, ...]
-    """Of the first sample, decoded."""
+    """The shape of the first sample, decoded."""
     input_shape: tuple[int, ...]
 
 
