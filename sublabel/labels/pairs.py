@@ -238,7 +238,7 @@ def _vocabularies(
         return mine, theirs
     shared = max(_largest(weak), ranked.largest) if weak.names is None and ranked.names is None else -1
     if mine is None:
-        mine = _inferred(weak.names, shared if theirs is None else _largest(weak), "weak")
+        mine = _inferred(weak.names, max(shared if theirs is None else -1, _largest(weak)), "weak")
     if theirs is None:
         theirs = _inferred(ranked.names, max(shared, ranked.largest), "teacher")
     return mine, theirs

@@ -450,6 +450,8 @@ def test_without_vocabularies_names_and_ids_tell_them():
     assert len(ids.weak_vocabulary) == len(ids.teacher_vocabulary) == 5
     mixed = sl.Pairs(["b", "a"], [4, 0])
     assert (len(mixed.weak_vocabulary), len(mixed.teacher_vocabulary)) == (2, 5)
+    turned = sl.Pairs(pd.Series([4, 0], dtype="category"), ["b", "a"])
+    assert (len(turned.weak_vocabulary), list(turned.teacher_vocabulary)) == (5, ["a", "b"])
     number = sl.Pairs([0], [0], weak_vocabulary=2, teacher_vocabulary=3)
     assert (list(number.weak_vocabulary), list(number.teacher_vocabulary)) == (["0", "1"], ["0", "1", "2"])
     digits = sl.Pairs(["10", "9"], [0, 0], weak_vocabulary={"0": "10", "1": "9"})
