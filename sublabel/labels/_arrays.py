@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels.vocabulary import Vocabulary
 
 DENSE_CELLS = 4_194_304
 """Tables of at most this many cells (32 MiB of int64) may be held dense."""
@@ -30,12 +29,12 @@ def as_array(values: Any) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
-def check_range(labels: np.ndarray, vocabulary: Vocabulary, axis: str) -> None:
+def check_range(labels: np.ndarray, num_classes: int, axis: str) -> None:
     """Refuse labels outside -1..K-1.
 
     Args:
         labels: Integers (N,).
-        vocabulary: The K classes.
+        num_classes: K, the classes of the vocabulary.
         axis: What the labels are called in the message, such as "weak".
 
     Raises:
@@ -43,11 +42,11 @@ def check_range(labels: np.ndarray, vocabulary: Vocabulary, axis: str) -> None:
     """
     for start in range(0, len(labels), CHUNK):
         chunk = labels[start : start + CHUNK]
-        if chunk.min() < -1 or chunk.max() >= len(vocabulary):
-            position = start + int(np.flatnonzero((chunk < -1) | (chunk >= len(vocabulary)))[0])
+        if chunk.min() < -1 or chunk.max() >= num_classes:
+            position = start + int(np.flatnonzero((chunk < -1) | (chunk >= num_classes))[0])
             raise LabelError(
                 f"{axis} label {labels[position]} at position {position} is outside the vocabulary of "
-                f"{len(vocabulary)} classes (0–{len(vocabulary) - 1}; -1 abstains); "
+                f"{num_classes} classes (0–{num_classes - 1}; -1 abstains); "
                 "did you build it from another manifest?"
             )
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sublabel.errors import LabelError
+from sublabel.labels._arrays import as_array
 
 MISSING_TYPES = frozenset({"NoneType", "NAType", "NaTType"})
 """Types whose every value says that there is none, by name: pandas is not imported for them."""
@@ -41,7 +42,7 @@ def read_column(values: Any, what: str) -> Column:
             f"{what}s are {_shown(values)}; expected a list or an array (N,), one entry for each sample"
         )
     for library, read in _READERS.items():
-        if type(values).__module__.partition(".")[0] == library:
+        if is_of(values, library):
             return read(values, what)
     if isinstance(values, list | tuple) and any(issubclass(kind, str) for kind in {*map(type, values)}):
         # An array of strings of one width would only be taken apart again.
@@ -68,6 +69,11 @@ def arrow_of(values: Any) -> Any:
     return None
 
 
+def one_chunk(arrow: Any) -> Any:
+    """The whole of an Arrow array in one piece."""
+    return arrow.combine_chunks() if hasattr(arrow, "num_chunks") else arrow
+
+
 def is_of(values: Any, library: str) -> bool:
     """Whether a value's class comes from a library, which need not be imported for it."""
     return type(values).__module__.partition(".")[0] == library
@@ -85,14 +91,11 @@ def as_numpy_list(values: Any) -> np.ndarray:
 
 
 def _as_numpy(values: Any, what: str) -> np.ndarray:
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if values.is_floating_point() else values
     try:
-        if hasattr(values, "__array__") or isinstance(values, np.generic):
-            array = values if isinstance(values, np.ndarray) else np.asarray(values)
+        if isinstance(values, np.ma.MaskedArray):
+            array: np.ndarray = values
         else:
-            array = as_numpy_list(values)
+            array = as_array(values) if hasattr(values, "__array__") else as_numpy_list(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise LabelError(f"{what}s are no array (N,), one entry for each sample: {error}") from error
     if array.ndim != 1:
@@ -117,8 +120,6 @@ def _from_numpy(array: np.ndarray, what: str) -> Column:
         return Column(_whole(array, what), None)
     if kind in "OT":
         return _from_objects(array.tolist(), what)
-    if array.dtype.name == "bfloat16":
-        return Column(_whole(array.astype(np.float32), what), None)
     raise LabelError(
         f"{what}s have dtype {array.dtype}; expected integer ids or names (strings)"
         + ("; cast bytes with .astype(str)" if kind == "S" else "")
@@ -233,18 +234,15 @@ def _from_arrow(values: Any, what: str) -> Column:
         raise LabelError(f"{what}s are an Arrow {type(values).__name__}; expected one column of it (N,)")
     kind = str(values.type)
     if kind.startswith("dictionary"):
-        if hasattr(values, "unify_dictionaries"):
-            values = values.unify_dictionaries().combine_chunks()
-            # Without a chunk there is nothing to combine.
-            values = values.chunk(0) if hasattr(values, "num_chunks") else values
+        values = one_chunk(values.unify_dictionaries() if hasattr(values, "num_chunks") else values)
         indices = np.asarray(values.indices.cast("int64").fill_null(-1))
         entries = values.dictionary
-        is_text = "string" in str(entries.type) or "utf8" in str(entries.type)
+        is_text = "string" in str(entries.type)
         # Few objects, for the distinct entries only.
         return _decoded(indices, read_column(entries.to_pylist() if is_text else entries, what))
-    if kind in ("string_view", "utf8_view"):
+    if kind == "string_view":
         return _from_arrow(values.cast("string"), what)
-    if kind in ("string", "large_string", "utf8", "large_utf8"):
+    if kind in ("string", "large_string"):
         return _from_arrow(values.dictionary_encode(), what)
     if kind == "null":
         return Column(np.full(len(values), -1), None)

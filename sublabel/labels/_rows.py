@@ -9,7 +9,7 @@ import numpy as np
 
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import as_array
-from sublabel.labels._columns import arrow_of, as_numpy_list, is_missing, is_of
+from sublabel.labels._columns import arrow_of, as_numpy_list, is_missing, is_of, one_chunk
 
 
 def read_rows(values: Any, *, floats_end: bool = False) -> np.ndarray | None:
@@ -134,9 +134,7 @@ def _listed(position: int, row: Any) -> list[Any]:
 
 
 def _from_arrow_lists(array: Any, floats_end: bool) -> np.ndarray:
-    if hasattr(array, "num_chunks"):
-        # Without a chunk there is nothing to combine.
-        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    array = one_chunk(array)
     present = ~np.asarray(array.is_null())
     if str(array.type).startswith("fixed_size_list"):
         lengths = np.where(present, array.type.list_size, 0)
@@ -145,11 +143,9 @@ def _from_arrow_lists(array: Any, floats_end: bool) -> np.ndarray:
         lengths = np.where(present, np.diff(offsets), 0)
     flat = array.flatten()
     kind = str(flat.type)
-    if kind.startswith(("int", "uint")) and not flat.null_count:
-        return _filled(np.asarray(flat), lengths, floats_end)
-    if kind in ("halffloat", "float", "double"):
-        return _filled(np.asarray(flat), lengths, floats_end)
-    return _filled(as_numpy_list(flat.to_pylist()), lengths, floats_end)
+    is_whole = kind.startswith(("int", "uint")) and not flat.null_count
+    is_plain = is_whole or kind in ("halffloat", "float", "double")
+    return _filled(np.asarray(flat) if is_plain else as_numpy_list(flat.to_pylist()), lengths, floats_end)
 
 
 def _filled(flat: np.ndarray, lengths: np.ndarray, floats_end: bool) -> np.ndarray:

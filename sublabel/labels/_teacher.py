@@ -13,10 +13,8 @@ from sublabel.labels._columns import Column, is_of, read_column
 from sublabel.labels._rows import floats_of, read_floats, read_frame, read_rows, unpacked
 from sublabel.labels.vocabulary import Vocabulary
 
-COMPARED = 8
-"""Up to so many classes of a sample are compared in pairs."""
-MARKED = 16
-"""More are marked in a table where that is at most so many times as wide as they are many, else sorted."""
+COMPARED = 16
+"""Up to so many classes of a sample are compared in pairs, which is faster; more are sorted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +52,10 @@ class Ranked:
         """
         if self.is_scores:
             return _ranked_scores(self.values, self.columns, vocabulary)
-        ids = self.values
-        if self.names is not None:
-            ids = read_names(self, vocabulary)
-        flat = ids.ravel()
-        check_range(flat, vocabulary, "teacher")
+        ids = self.values if self.names is None else self._named_ids(vocabulary)
+        check_range(ids.ravel(), len(vocabulary), "teacher")
         if ids.ndim == 2:
-            _check_rows(ids, len(vocabulary))
+            _check_rows(ids)
         if self.probabilities is None:
             if self.names is None:
                 _refuse_one_hot(ids, vocabulary)
@@ -71,11 +66,10 @@ class Ranked:
             check_falling(rows.start, wide_ids[rows], wide[rows])
         return ids, probs
 
-
-def read_names(ranked: Ranked, vocabulary: Vocabulary) -> np.ndarray:
-    """The ids of classes that are given by name, int64 of the shape of the values."""
-    flat = vocabulary.encode_column(Column(ranked.values.ravel(), ranked.names), "teacher prediction")
-    return flat.reshape(ranked.values.shape)
+    def _named_ids(self, vocabulary: Vocabulary) -> np.ndarray:
+        """The ids of classes that are given by name, int64 of the shape of the values."""
+        flat = vocabulary.encode_column(Column(self.values.ravel(), self.names), "teacher prediction")
+        return flat.reshape(self.values.shape)
 
 
 def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
@@ -208,14 +202,14 @@ def _beside(probabilities: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     return array
 
 
-def _check_rows(ids: np.ndarray, classes: int) -> None:
-    """Refuse rows (N, k) with a class twice, or with a class after a -1; each is in -1..classes-1."""
+def _check_rows(ids: np.ndarray) -> None:
+    """Refuse rows (N, k) with a class twice, or with a class after a -1."""
     for rows in iter_rows(ids) if ids.size else ():
         chunk = ids[rows]
         # columns[j]: the j-th class of each sample, contiguous, so that work runs along the samples, (k, M)
         columns = np.ascontiguousarray(chunk.T)
         known = columns >= 0
-        twice = _repeats(columns, known) if len(columns) <= COMPARED else _repeats_of_many(chunk, classes)
+        twice = _repeats(columns, known) if len(columns) <= COMPARED else _repeats_of_many(chunk)
         if twice.any():
             position = rows.start + int(twice.argmax())
             raise LabelError(
@@ -232,15 +226,8 @@ def _check_rows(ids: np.ndarray, classes: int) -> None:
             )
 
 
-def _repeats_of_many(ids: np.ndarray, classes: int) -> np.ndarray:
+def _repeats_of_many(ids: np.ndarray) -> np.ndarray:
     """Which rows of a chunk (M, k) have a class twice, bool (M,)."""
-    if classes < MARKED * ids.shape[1]:
-        # marks[m, c]: whether sample m has class c; the last column takes what is none, (M, classes + 1)
-        marks = np.zeros((len(ids), classes + 1), dtype=bool)
-        starts = np.arange(0, marks.size, classes + 1)
-        marks.reshape(-1)[(ids + starts[:, None]).ravel()] = True
-        if np.count_nonzero(marks[:, :-1]) == np.count_nonzero(ids >= 0):
-            return np.zeros(len(ids), dtype=bool)
     ordered = np.sort(ids, axis=1)
     return np.asarray(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1))
 

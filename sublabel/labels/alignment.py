@@ -155,7 +155,7 @@ def _checked_ids(ids: np.ndarray, vocabulary: Vocabulary, axis: str) -> np.ndarr
             "the pairs of an alignment are ids; for names use Alignment.from_mapping, or give the "
             "mapping itself"
         )
-    check_range(column.values, vocabulary, axis)
+    check_range(column.values, len(vocabulary), axis)
     if (column.values < 0).any():
         raise LabelError("an alignment pairs classes; it cannot hold -1 (abstained)")
     return column.values

@@ -158,7 +158,7 @@ class CellSpace(LabelSpace):
             self.cells[0] >= 0 and self.cells[-1] < height * width and (np.diff(self.cells) > 0).all()
         ):
             raise ValueError("its cells are not sorted, or outside the matrix")
-        check_inside((self.row_default, self.column_default, self.cell_labels), len(self))
+        check_inside(len(self), self.row_default, self.column_default, self.cell_labels)
 
 
 def named(vocabulary: Vocabulary, names: Iterable[str]) -> np.ndarray:
@@ -167,13 +167,16 @@ def named(vocabulary: Vocabulary, names: Iterable[str]) -> np.ndarray:
     return np.array([*(name in wanted for name in vocabulary), False])
 
 
-def named_space(strategy: Mapping[str, Any], cells: Cells, names: Sequence[Any]) -> CellSpace:
-    """The space in which each cell is in the class of a name, or dropped.
+def named_classes(strategy: str, cells: Cells, names: Sequence[Any]) -> tuple[Classes, np.ndarray]:
+    """The classes that a name for each cell makes, and which of them each cell is in.
 
     Args:
-        strategy: The one that makes it, as `Strategy.to_dict` says it.
+        strategy: The kind of the one that names them, for the message.
         cells: The C cells of the confusion matrix that hold samples.
         names: For each cell the name of its class, or None. Classes count in the order of their first cell.
+
+    Returns:
+        The K classes, and the class of each cell, int64 (C,), -1 where it is dropped.
 
     Raises:
         LabelError: A name is neither None nor a non-empty string.
@@ -182,7 +185,7 @@ def named_space(strategy: Mapping[str, Any], cells: Cells, names: Sequence[Any])
         if name is not None and not (isinstance(name, str) and name):
             cell = next(islice(cells, position, None))
             raise LabelError(
-                f"class_of of {strategy['kind']} gave {name!r} for the cell {cell.weak!r} × "
+                f"class_of of {strategy} gave {name!r} for the cell {cell.weak!r} × "
                 f"{cell.teacher!r}; expected the name of a class, or None to drop its samples"
             )
     label_of = {name: label for label, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
@@ -200,16 +203,7 @@ def named_space(strategy: Mapping[str, Any], cells: Cells, names: Sequence[Any])
         [CODES["agreed"], CODES["disagreed"]],
         CODES["merged"],
     )
-    return CellSpace(
-        weak_vocabulary=cells.weak_vocabulary,
-        teacher_vocabulary=cells.teacher_vocabulary,
-        classes=Classes(kind, size, weak, teacher, {label: name for name, label in label_of.items()}),
-        strategy=strategy,
-        row_default=np.full(cells.shape[0], -1),
-        column_default=np.full(cells.shape[1], -1),
-        cells=cells.keys,
-        cell_labels=labels,
-    )
+    return Classes(kind, size, weak, teacher, {label: name for name, label in label_of.items()}), labels
 
 
 def _common(values: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

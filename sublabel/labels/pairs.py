@@ -179,6 +179,25 @@ class Pairs:
             )
         return self.top_ids, self.top_probs
 
+    def need_vocabularies(self, weak: Vocabulary, teacher: Vocabulary, what: str) -> None:
+        """Refuse these pairs for what was made for others.
+
+        Args:
+            weak: The weak vocabulary that it was made for.
+            teacher: The teacher's.
+            what: What was made, such as "this label space".
+
+        Raises:
+            LabelError: Either differs.
+        """
+        found = (("weak", weak, self.weak_vocabulary), ("teacher", teacher, self.teacher_vocabulary))
+        for axis, expected, got in found:
+            if expected is not got and expected != got:
+                raise LabelError(
+                    f"{what} is over the {axis} vocabulary {expected!r}, the labels are over {got!r}: make "
+                    f"both with the same {axis}_vocabulary"
+                )
+
     def __len__(self) -> int:
         return len(self.weak)
 
@@ -201,27 +220,6 @@ class Pairs:
             f"Pairs({len(self):,} samples, {len(self.weak_vocabulary)} weak × {len(self.teacher_vocabulary)} "
             f"teacher classes, {self.abstained:,} abstained)"
         )
-
-
-def check_same_vocabularies(
-    mine: tuple[Vocabulary, Vocabulary], theirs: tuple[Vocabulary, Vocabulary], what: str
-) -> None:
-    """Refuse labels of other vocabularies than those that something was made for.
-
-    Args:
-        mine: The weak and the teacher's vocabulary that it was made for.
-        theirs: The weak and the teacher's vocabulary of the labels.
-        what: What was made, such as "this label space".
-
-    Raises:
-        LabelError: Either differs.
-    """
-    for axis, expected, got in zip(("weak", "teacher"), mine, theirs, strict=True):
-        if expected is not got and expected != got:
-            raise LabelError(
-                f"{what} is over the {axis} vocabulary {expected!r}, the labels are over {got!r}: make both "
-                f"with the same {axis}_vocabulary"
-            )
 
 
 def _vocabularies(
@@ -259,7 +257,7 @@ def _largest(column: Column) -> int:
 def _encoded(column: Column, vocabulary: Vocabulary, axis: str) -> np.ndarray:
     if column.names is not None:
         return vocabulary.encode_column(column, f"{axis} label")
-    check_range(column.values, vocabulary, axis)
+    check_range(column.values, len(vocabulary), axis)
     return column.values
 
 
@@ -268,7 +266,7 @@ def _refuse_other_indexes(values: dict[str, Any]) -> None:
     indexed = {
         name: value.index
         for name, value in values.items()
-        if type(value).__module__.partition(".")[0] == "pandas" and callable(getattr(value, "reindex", None))
+        if is_of(value, "pandas") and callable(getattr(value, "reindex", None))
         if hasattr(value, "index") and hasattr(value.index, "equals")
     }
     first, *others = indexed or [""]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -26,7 +26,7 @@ from sublabel.files import write_atomically
 from sublabel.html import html_table
 from sublabel.labels._codec import decode_array, digest_array, encode_array
 from sublabel.labels.classes import KINDS, Classes, Kind, class_name
-from sublabel.labels.pairs import Pairs, check_same_vocabularies
+from sublabel.labels.pairs import Pairs
 from sublabel.labels.targets import HardTargets, Labels, Reasons, Targets, check_labels
 from sublabel.labels.vocabulary import Vocabulary
 
@@ -235,11 +235,7 @@ class LabelSpace(ABC):
         Raises:
             LabelError: Either differs.
         """
-        check_same_vocabularies(
-            (self.weak_vocabulary, self.teacher_vocabulary),
-            (pairs.weak_vocabulary, pairs.teacher_vocabulary),
-            "this label space",
-        )
+        pairs.need_vocabularies(self.weak_vocabulary, self.teacher_vocabulary, "this label space")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -323,10 +319,8 @@ class LabelSpace(ABC):
         Raises:
             ValueError: They do not.
         """
-        height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
-        for axis, most in ((self.classes.weak, height), (self.classes.teacher, width)):
-            if len(axis) and not -1 <= axis.min() <= axis.max() < most:
-                raise ValueError("a class is of a row or column that does not exist")
+        check_inside(len(self.weak_vocabulary), self.classes.weak)
+        check_inside(len(self.teacher_vocabulary), self.classes.teacher)
 
     def save(self, path: str | Path) -> None:
         """Write the JSON text, atomically: one file, however many cells there are."""
@@ -378,7 +372,7 @@ def _class_of_kind(kind: Any) -> type[LabelSpace]:
     return LabelSpace._registered[kind]
 
 
-def check_inside(labels: Sequence[np.ndarray], num_classes: int) -> None:
+def check_inside(num_classes: int, *labels: np.ndarray) -> None:
     """Refuse stored labels that are no classes, for `LabelSpace._refuse_damage`.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -51,9 +51,7 @@ class Labels(np.ndarray):
     @property
     def keep(self) -> np.ndarray:
         """Which samples have a label, bool (N,)."""
-        labels = np.asarray(self)
-        used: np.ndarray = np.asarray(labels >= 0)
-        return used if used.ndim == 1 else np.asarray(used.all(axis=1))
+        return _used(np.asarray(self))
 
     @property
     def codes(self) -> np.ndarray:
@@ -103,6 +101,7 @@ class Ragged(NamedTuple):
 
 
 Reasons = np.ndarray | Callable[[], np.ndarray] | None
+"""Why each sample has its target or none, str (N,), or what makes it when asked; see `Targets`."""
 
 
 class Targets(ABC):
@@ -110,7 +109,8 @@ class Targets(ABC):
 
     Args:
         keep: bool (N,), whether a sample has one.
-        reasons: str (N,), why or why not, or what makes them when they are asked for; None: nobody knows.
+        reasons: str (N,), why or why not, or what makes them when they are asked for: the `Labels` of the
+            same samples, or a function; None: nobody knows.
     """
 
     def __init__(self, keep: np.ndarray, reasons: Reasons = None) -> None:
@@ -121,6 +121,8 @@ class Targets(ABC):
     @cached_property
     def reasons(self) -> np.ndarray | None:
         """Why each sample has a target or none, str (N,); None where nobody knows."""
+        if isinstance(self._reasons, Labels):
+            return self._reasons.reasons
         return self._reasons() if callable(self._reasons) else self._reasons
 
     def __len__(self) -> int:
@@ -168,6 +170,9 @@ class Targets(ABC):
             positions: int64 (M,), in -1..N-1; -1 is a row without a target.
         """
 
+    def _reasons_at(self, positions: np.ndarray) -> np.ndarray | None:
+        return None if self.reasons is None else np.append(self.reasons, "no sample")[positions]
+
     @abstractmethod
     def columns(self) -> Mapping[str, np.ndarray | Ragged]:
         """The targets as columns of a table, by name."""
@@ -205,14 +210,13 @@ class HardTargets(Targets):
 
     def __init__(self, labels: np.ndarray, num_classes: int | None = None, reasons: Reasons = None) -> None:
         if isinstance(labels, Labels):
-            reasons = partial(getattr, labels, "reasons")
+            reasons = labels
         self.labels = np.asarray(labels)
         """int64 (N,) or (N, H), -1 where a sample is not used."""
         self._heads: tuple[int, ...] = (
             int(self.labels.max(initial=-1)) + 1 if num_classes is None else num_classes,
         )
-        used = self.labels >= 0
-        super().__init__(used if used.ndim == 1 else np.asarray(used.all(axis=1)), reasons)
+        super().__init__(_used(self.labels), reasons)
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -241,8 +245,7 @@ class HardTargets(Targets):
     def take(self, positions: np.ndarray) -> Self:
         """The labels of other rows."""
         none = np.full((1, *self.labels.shape[1:]), -1)
-        reasons = None if self.reasons is None else np.append(self.reasons, "no sample")[positions]
-        return self._like(np.concatenate([self.labels, none])[positions], reasons)
+        return self._like(np.concatenate([self.labels, none])[positions], self._reasons_at(positions))
 
     def _like(self, labels: np.ndarray, reasons: Reasons) -> Self:
         return type(self)(labels, self._heads[0], reasons)
@@ -354,8 +357,7 @@ class SoftTargets(Targets):
         """The distributions of other rows."""
         padded = self.rows.copy()
         padded.resize(len(self) + 1, self.rows.shape[1])
-        reasons = None if self.reasons is None else np.append(self.reasons, "no sample")[positions]
-        return type(self)(padded[positions], reasons)
+        return type(self)(padded[positions], self._reasons_at(positions))
 
     def columns(self) -> Mapping[str, np.ndarray | Ragged]:
         """`pretrain_label` and `pretrain_weight`: for each sample its classes and their weights."""
@@ -389,6 +391,12 @@ class SoftTargets(Targets):
             labels.offsets,
         )
         return cls(sparse.csr_array(entries, shape=(len(labels.offsets) - 1, num_classes)), reasons)
+
+
+def _used(labels: np.ndarray) -> np.ndarray:
+    """Which samples of labels (N,) or (N, H) have one in every head, bool (N,)."""
+    used: np.ndarray = np.asarray(labels >= 0)
+    return used if used.ndim == 1 else np.asarray(used.all(axis=1))
 
 
 def check_labels(labels: np.ndarray, num_classes: int, lowest: int = -1) -> np.ndarray:

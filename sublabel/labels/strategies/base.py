@@ -29,7 +29,7 @@ from pydantic_core import core_schema
 
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import Alignment, AlignmentLike
-from sublabel.labels.cell_space import CellSpace, named_space
+from sublabel.labels.cell_space import CellSpace, named_classes
 from sublabel.labels.cells import Cell
 from sublabel.labels.classes import Classes
 from sublabel.labels.confusion import ConfusionMatrix
@@ -117,8 +117,8 @@ class Strategy(BaseModel):
             LabelError: The alignment does not fit the vocabularies.
         """
         cells = confusion.cells(alignment)
-        names = [self.class_of(cell) for cell in cells]
-        return named_space(self.to_dict(), cells, names)
+        classes, labels = named_classes(self.kind, cells, [self.class_of(cell) for cell in cells])
+        return cell_space(self, confusion, classes, cells=cells.keys, cell_labels=labels)
 
     @property
     def counting(self) -> Counting:

@@ -112,4 +112,4 @@ class ConfidentSpace(CellSpace):
         lengths: Any = (len(self.thresholds), len(self.unsure_labels))
         if lengths != (len(self.teacher_vocabulary), len(self.weak_vocabulary)):
             raise ValueError("its thresholds and unsure classes are not one for each class")
-        check_inside([self.unsure_labels], len(self))
+        check_inside(len(self), self.unsure_labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -94,7 +93,7 @@ class SoftSpace(CellSpace):
         """
         rows = self._rows(pairs)
         kept = np.where(np.diff(rows.indptr) > 0, 0, -1)
-        return SoftTargets(rows, partial(getattr, Labels.of(kept, pairs.weak, pairs.teacher), "reasons"))
+        return SoftTargets(rows, Labels.of(kept, pairs.weak, pairs.teacher))
 
     def _rows(self, pairs: Pairs) -> Any:
         """The distributions as a CSR matrix float32 (N, K), sorted, each class once."""

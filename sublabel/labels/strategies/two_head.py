@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,8 +70,8 @@ class TwoHeadSpace(LabelSpace):
 
     def targets(self, pairs: Pairs) -> Targets:
         """The label of each head, int64 (N, 2), both counted from 0."""
-        reasons = partial(getattr, self.assign(pairs), "reasons")
-        return HeadTargets(self._ids(pairs), self.heads, reasons)
+        ids = self._ids(pairs)
+        return HeadTargets(ids, self.heads, Labels.of(ids, pairs.weak, pairs.teacher))
 
     def read_targets(self, columns: Mapping[str, Any], reasons: Reasons = None) -> Targets:
         """The labels of both heads that stand in a table.
