@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -75,6 +76,16 @@ def write_atomically(path: str | Path) -> Iterator[BinaryIO]:
         raise
     finally:
         hold.close()
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file atomically, a value a line.
+
+    Raises:
+        ConfigError: The path is a URL, or a folder.
+    """
+    with write_atomically(path) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def create_partial(path: Path) -> tuple[Path, Any]:

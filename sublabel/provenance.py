@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.files import write_atomically
+from sublabel.files import write_json
 
 RECORD_FILE = "options.json"
 MOST_SHOWN = 5
@@ -110,84 +110,22 @@ def refuse_others(
     )
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """Read a record from a JSON file.
-
-    Returns:
-        None where there is no such file.
-
-    Raises:
-        ArtifactError: It does not hold a JSON object.
-    """
-    if not path.exists():
-        return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(
-            f"{path} is damaged ({error}): expected a JSON object; delete its folder"
-        ) from error
-    if not isinstance(record, dict):
-        raise ArtifactError(
-            f"{path} holds a {type(record).__name__}: expected a JSON object; delete its folder"
-        )
-    return record
-
-
-def check_folder(
-    folder: str | Path,
-    record: Mapping[str, Any],
-    *,
-    free: Collection[str] = (),
-    defaults: Mapping[str, Any] | None = None,
-    name: str = RECORD_FILE,
-) -> None:
-    """Refuse a folder that another record has claimed, and write nothing.
-
-    Args:
-        folder: Need not exist.
-        record: What is to be made there, JSON-able.
-        free: As for `differences`.
-        defaults: As for `differences`.
-        name: Of the file with the record.
-
-    Raises:
-        ConfigError: The folder was claimed by another record.
-        ArtifactError: The record there is damaged.
-    """
-    theirs = read_record(Path(folder) / name)
-    if theirs is not None:
-        refuse_others(folder, theirs, record, free=free, defaults=defaults)
-
-
-def claim_folder(
-    folder: str | Path,
-    record: Mapping[str, Any],
-    *,
-    free: Collection[str] = (),
-    defaults: Mapping[str, Any] | None = None,
-    name: str = RECORD_FILE,
-) -> None:
+def claim_folder(folder: str | Path, record: Mapping[str, Any]) -> None:
     """Note in a folder what makes its content, or refuse it where that was something else.
-
-    Where only free keys have changed, or keys came later, the new record takes the old one's place.
 
     Args:
         folder: Is made if it does not exist.
-        record: As for `check_folder`.
-        free: As for `differences`.
-        defaults: As for `differences`.
-        name: Of the file with the record.
+        record: What is to be made there, JSON-able.
 
     Raises:
         ConfigError: The folder was claimed by another record.
         ArtifactError: The record there is damaged.
     """
-    check_folder(folder, record, free=free, defaults=defaults, name=name)
-    path = Path(folder) / name
-    if read_record(path) != _as_json(record):
-        with write_atomically(path) as file:
-            file.write(json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    path = Path(folder) / RECORD_FILE
+    if path.exists():
+        refuse_others(folder, _read_record(path), record)
+    else:
+        write_json(path, record)
 
 
 def digest(value: Any) -> str:
@@ -219,6 +157,20 @@ def fingerprint(path: str | Path) -> str:
         raise ArtifactError(f"{path} does not exist: expected a file or a folder")
     files = sorted(found.relative_to(path).as_posix() for found in path.rglob("*") if found.is_file())
     return digest({name: _file_digest(path / name) for name in files})
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{path} is damaged ({error}): expected a JSON object; delete its folder"
+        ) from error
+    if not isinstance(record, dict):
+        raise ArtifactError(
+            f"{path} holds a {type(record).__name__}: expected a JSON object; delete its folder"
+        )
+    return record
 
 
 def _file_digest(path: Path) -> str:

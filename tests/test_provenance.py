@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from sublabel.errors import ArtifactError, ConfigError
 from sublabel.provenance import (
     RECORD_FILE,
-    check_folder,
     claim_folder,
     differences,
     digest,
     fingerprint,
-    read_record,
     refuse_others,
 )
 
@@ -111,29 +109,14 @@ def test_a_refusal_of_many_keys_lists_some_values_and_counts_the_others():
 
 def test_a_claimed_folder_takes_the_same_record_only(tmp_path):
     folder = tmp_path / "out"
-    check_folder(folder, {"seed": 0})
-    assert not folder.exists()
     claim_folder(folder, {"seed": 0, "sizes": (1, 2)})
     written = (folder / RECORD_FILE).read_bytes()
     claim_folder(folder, {"seed": 0, "sizes": [1, 2]})
     assert (folder / RECORD_FILE).read_bytes() == written
-    for refuse in (check_folder, claim_folder):
-        with pytest.raises(ConfigError, match=rf"{re.escape(str(folder))} was made with another seed"):
-            refuse(folder, {"seed": 1, "sizes": [1, 2]})
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(folder))} was made with another seed"):
+        claim_folder(folder, {"seed": 1, "sizes": [1, 2]})
     assert (folder / RECORD_FILE).read_bytes() == written
     assert [path.name for path in folder.iterdir()] == [RECORD_FILE]
-
-
-def test_a_claim_keeps_up_with_what_may_change(tmp_path):
-    claim_folder(tmp_path, {"seed": 0, "jobs": 1}, name="study.json")
-    claim_folder(
-        tmp_path,
-        {"seed": 0, "jobs": 4, "head": "linear"},
-        free={"jobs"},
-        defaults={"head": "linear"},
-        name="study.json",
-    )
-    assert read_record(tmp_path / "study.json") == {"seed": 0, "jobs": 4, "head": "linear"}
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"{cut off", "is damaged"), (b"[1]", "holds a list")])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from sublabel.errors import ArtifactError
-from sublabel.files import write_atomically
+from sublabel.files import write_json
 
 if TYPE_CHECKING:
     from sublabel.explain.query import ExplainQuery
@@ -66,8 +66,7 @@ def write_listing(out: Path, query: ExplainQuery, explanations: Sequence[Explana
         "query": query.model_dump(mode="json"),
         "explanations": [explanation.model_dump(mode="json") for explanation in explanations],
     }
-    with write_atomically(out / LISTING) as file:
-        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+    write_json(out / LISTING, content)
     return out / LISTING
 
 

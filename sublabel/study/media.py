@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from sublabel import distributed
 from sublabel.errors import MediaError, TableError
-from sublabel.files import write_atomically
+from sublabel.files import write_json
 from sublabel.labels import Vocabulary
 from sublabel.media import MEDIA_COLUMNS, CachedReader, DecodedMedia, MediaTable, decode_manifest
 from sublabel.media.domain import Domain
@@ -82,9 +82,8 @@ class StudyMedia:
             listed = "; ".join(f"{sample_id!r}: {why}" for sample_id, why in failures.items())
             raise TableError(
                 f"{len(failures)} of {len(labels)} samples of {split} cannot be read ({listed[:500]}): mend "
-                "them, take them out of the manifest, or run with "
-                "leave_out_unreadable: true (--leave_out_unreadable "
-                "true)"
+                "them, take them out of the manifest, or run with leave_out_unreadable: true "
+                "(--leave_out_unreadable true)"
             )
         readable = pc.invert(pc.is_in(media.rows["sample_id"], pa.array(list(failures), pa.string())))
         self._labels[split] = np.where(readable.to_numpy(), labels, -1)
@@ -112,8 +111,7 @@ class StudyMedia:
         else:
             failures = self.table(split).failures(thorough=thorough)
         _log.info("%s: %d of %d samples cannot be read", split, len(failures), len(self.table(split)))
-        with write_atomically(stored) as file:
-            file.write(json.dumps(failures, indent=1, ensure_ascii=False).encode())
+        write_json(stored, failures)
         return failures
 
     def _open(self, split: str) -> MediaTable:

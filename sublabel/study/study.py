@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison, RunMetrics
-from sublabel.files import remove_all_abandoned, write_atomically
+from sublabel.files import remove_all_abandoned, write_atomically, write_json
 from sublabel.jobs import job_map
 from sublabel.media.domain import Domain
 from sublabel.options import RunOptions
@@ -170,7 +170,7 @@ class Study:
             runs += run_all(method, itertools.repeat(self), others)
         tested = np.count_nonzero(self.media.target_labels("target_test") >= 0)
         comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=int(tested))
-        _write_json(self.out / COMPARISON_FILE, comparison.to_dict())
+        write_json(self.out / COMPARISON_FILE, comparison.to_dict())
         with write_atomically(self.out / "comparison.md") as file:
             file.write(comparison.to_markdown().encode())
         return comparison
@@ -334,7 +334,7 @@ class Study:
             **self._pretraining_facts(row),
         )
         _log.info("%s: top-1 %.4f", finetuned, metrics.primary)
-        _write_json(stored, metrics.model_dump(mode="json"))
+        write_json(stored, metrics.model_dump(mode="json"))
         return metrics
 
     def _trained_teacher(self, seed: int) -> Teacher:
@@ -397,10 +397,7 @@ class Study:
         for split in ("target_test", "target_train"):
             self.media.target_labels(split)
         # Not before: a manifest from which unreadable samples were taken after a refusal is another one.
-        self._claim_folder()
         self._has_begun = True
-
-    def _claim_folder(self) -> None:
         out = self.out.resolve()
         # Relative where it lies within, so that the folder can be moved.
         is_inside = self.manifest_path.is_relative_to(out)
@@ -411,7 +408,7 @@ class Study:
             "domain": self.domain.name,
             "manifest": str(manifest),
         }
-        _write_json(self.out / STUDY_FILE, record)
+        write_json(self.out / STUDY_FILE, record)
 
 
 def train_row(study: Study, row: Row) -> RunMetrics:
@@ -428,8 +425,3 @@ def _strategy_of(row: Row) -> str:
     if row.strategy is None:
         raise ConfigError("the row without weak pre-training has no strategy: there is nothing to relabel")
     return row.strategy
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with write_atomically(path) as file:
-        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())

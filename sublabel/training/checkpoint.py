@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sublabel.errors import ArtifactError
-from sublabel.files import write_atomically
+from sublabel.files import write_atomically, write_json
 from sublabel.labels import Vocabulary
 from sublabel.media.domain import Domain, Preprocessing, load_domain
+from sublabel.provenance import fingerprint
 from sublabel.tables import versions
 from sublabel.training.classifier import Classifier
 from sublabel.training.heads import head_from_state
@@ -98,8 +98,7 @@ def save_model(folder: str | Path, classifier: Classifier, card: ModelCard) -> M
     with write_atomically(folder / WEIGHTS_FILE) as file:
         file.write(weights)
     # The card comes last: a folder with a card is complete.
-    with write_atomically(folder / CARD_FILE) as file:
-        file.write(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False).encode())
+    write_json(folder / CARD_FILE, card.model_dump(mode="json"))
     return card
 
 
@@ -216,7 +215,7 @@ def warm_start(
         state = (
             load_weights(path / WEIGHTS_FILE, read_card(path).fingerprints.get("weights"))
             if path.is_dir()
-            else (load_weights(path))
+            else load_weights(path)
         )
     prefixed = any(name.startswith("backbone.") for name in state)
     dropped = tuple(sorted(name for name in state if name.startswith("head."))) if prefixed else ()
@@ -259,15 +258,15 @@ def load_weights(path: Path, expected_sha256: str | None = None) -> dict[str, Te
     Raises:
         ArtifactError: The file is missing, damaged or another one.
     """
+    if not path.is_file():
+        raise ArtifactError(f"there is no weights file {path}")
     try:
-        if expected_sha256 is not None and (got := _sha256(path)) != expected_sha256:
+        if expected_sha256 is not None and (got := fingerprint(path)) != expected_sha256:
             raise ArtifactError(
                 f"{path} has the SHA-256 {got[:12]}…, its card says {expected_sha256[:12]}…: the file was "
                 "changed or belongs to another card"
             )
         return load_file(path)
-    except FileNotFoundError as error:
-        raise ArtifactError(f"there is no weights file {path}") from error
     except SafetensorError as error:
         raise ArtifactError(
             f"{path} is not a safetensors file ({error}); convert the weights to safetensors"
@@ -285,11 +284,6 @@ def state_fingerprint(module: nn.Module) -> str:
             else str(tensor.item()).encode()
         )
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _few(names: tuple[str, ...] | list[str], most: int = 3) -> str:

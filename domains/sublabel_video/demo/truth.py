@@ -9,7 +9,7 @@ from math import ceil
 from pathlib import Path
 
 from sublabel.errors import ConfigError, TableError
-from sublabel.files import write_atomically
+from sublabel.files import write_json
 
 
 @dataclass(frozen=True)
@@ -95,5 +95,4 @@ def write_truth(video: Path, truth: Truth) -> None:
         **asdict(truth),
         "action_each_second": [action_at(truth, second, second + 1) for second in seconds],
     }
-    with write_atomically(video.with_suffix(".json")) as file:
-        file.write(json.dumps(content, indent=1).encode() + b"\n")
+    write_json(video.with_suffix(".json"), content)
