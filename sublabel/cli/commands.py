@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,18 @@ from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from sublabel import __version__
 from sublabel.cli import stages
 from sublabel.cli.rendering import console, show_inspection, show_space, space_findings
 from sublabel.cli.running import run_command
-from sublabel.errors import ConfigError
+from sublabel.errors import ConfigError, TableError
 from sublabel.explain.command import add_arguments as _explain_arguments
 from sublabel.explain.command import explain
 from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
 from sublabel.labels import LabelSpace, Strategy
 from sublabel.labels import strategies as known_strategies
 from sublabel.report.command import report, report_arguments
-from sublabel.tables import Progress, count_table, read_metadata, relabel_table
+from sublabel.tables import Progress, count_table, read_label_space, relabel_table
 from sublabel.tables.io import output_of
 
 LARGEST = 10
@@ -96,7 +97,7 @@ def parser() -> ArgumentParser:
     commands = ArgumentParser(
         prog="sublabel",
         description="Pre-training classes from weak labels and teacher predictions: Sub-Pseudo Labels (SPL).",
-        version=_version(),
+        version=__version__,
     )
     chosen = commands.add_subcommands(required=True, dest="command")
     for function, arguments in COMMANDS.items():
@@ -132,8 +133,9 @@ def _read_space(path: str) -> LabelSpace | None:
     """The label space of a JSON file or of a relabeled table; None of predictions."""
     if path.endswith(".json"):
         return LabelSpace.load(path)
-    text = read_metadata(path).get("label_space")
-    return None if text is None else LabelSpace.from_json(text)
+    with suppress(TableError):
+        return read_label_space(path)
+    return None
 
 
 def _print_json(findings: dict[str, Any]) -> None:
@@ -250,9 +252,3 @@ COMMANDS: dict[Callable[[Namespace], None], Callable[[ArgumentParser], None] | N
     strategies: None,
 }
 """Command → what adds its options, in the order of the method."""
-
-
-def _version() -> str:
-    from sublabel import __version__
-
-    return __version__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sublabel.media.domain import Domain
     from sublabel.media.table import MediaTable
 
+Options = TypeVar("Options", bound=BaseModel)
 register_type(Strategy, serializer=Strategy.to_dict, deserializer=Strategy.parse)
 
 
@@ -240,11 +241,10 @@ def _training_arguments(command: ArgumentParser) -> None:
     command.add_class_arguments(RunOptions, as_group=True)
 
 
-def _model(model: type[Any], options: Namespace) -> Any:
+def _model(model: type[Options], options: Namespace) -> Options:
     """An options model of the values on the command line."""
     values = options.as_dict()
-    fields: type[BaseModel] = model
-    return model(**{name: values[name] for name in fields.model_fields})
+    return model(**{name: values[name] for name in model.model_fields})
 
 
 def _domain(options: Namespace) -> Domain:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.evaluation import Comparison
@@ -28,8 +26,7 @@ from sublabel.report.facts import study_facts
 from sublabel.report.outcome import Outcome, refuse_others
 from sublabel.study.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, holds_study, slug
 from sublabel.study.strategies import paper_strategies
-from sublabel.tables import Manifest, count_table, read_relabeled
-from sublabel.tables.io import iter_batches
+from sublabel.tables import NO_STATUS, Manifest, count_statuses, count_table, read_relabeled
 
 SHOWN_CLASSES = 8
 """Classes of each group that are shown with examples."""
@@ -262,9 +259,4 @@ def _stored_spaces(
 
 
 def _statuses(table: Path) -> dict[str, int]:
-    """Samples of predictions or of a relabeled table by their status, the most frequent first."""
-    counted: Counter[str] = Counter()
-    for batch in iter_batches(table, ["status"]):
-        for entry in pc.value_counts(batch.column(0)).to_pylist():
-            counted[entry["values"] or "no status"] += entry["counts"]
-    return dict(counted.most_common())
+    return {status or NO_STATUS: count for status, count in count_statuses(table).items()}

@@ -2,7 +2,7 @@
 
 from sublabel.tables._opened import Progress
 from sublabel.tables.folders import write_folder_manifest
-from sublabel.tables.io import TableWriter, iter_batches, read_metadata, versions
+from sublabel.tables.io import TableWriter, count_statuses, iter_batches, read_metadata, versions
 from sublabel.tables.manifest import Manifest, open_manifest, source_ranks
 from sublabel.tables.predictions import (
     PredictionsMetadata,
@@ -12,6 +12,7 @@ from sublabel.tables.predictions import (
     write_predictions,
 )
 from sublabel.tables.relabeled import (
+    NO_STATUS,
     Relabeled,
     RelabelSummary,
     count_table,
@@ -23,6 +24,7 @@ from sublabel.tables.schema import MANIFEST_SCHEMA, OK, PREDICTIONS_SCHEMA, RELA
 
 __all__ = [
     "MANIFEST_SCHEMA",
+    "NO_STATUS",
     "OK",
     "PREDICTIONS_SCHEMA",
     "RELABELED_SCHEMA",
@@ -33,6 +35,7 @@ __all__ = [
     "RelabelSummary",
     "Relabeled",
     "TableWriter",
+    "count_statuses",
     "count_table",
     "iter_batches",
     "iter_pairs",

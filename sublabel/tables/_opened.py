@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from sublabel.tables._chunks import (
 )
 from sublabel.tables._decode import FEW_VALUES, PAIR_COLUMNS, PairDecoder, cast_column
 from sublabel.tables._store import PairStore
-from sublabel.tables.io import Location, iter_batches
+from sublabel.tables.io import Location, count_statuses
 from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata, with_sample_ids
 from sublabel.tables.schema import OK
 
@@ -146,11 +145,7 @@ class OpenPredictions:
 
     def _refuse_failures(self) -> None:
         """A table of rows that all failed has nothing to say, or says `ok` in another way."""
-        seen: Counter[str | None] = Counter()
-        for part in self.parts:
-            for batch in iter_batches(part.location, ["status"]):
-                counts = batch.column(0).cast(pa.string()).value_counts()
-                seen.update(dict(zip(*(counts.field(index).to_pylist() for index in (0, 1)), strict=True)))
+        seen = count_statuses(self.path)
         if not seen or OK in seen:
             return
         shown = ", ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import IO, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sublabel.errors import ConfigError, TableError
@@ -247,6 +249,19 @@ def iter_batches(
         with open_parquet(part, dictionaries) as file:
             require_columns(part, file, columns or ())
             yield from read_batches(part, file, columns, batch_size)
+
+
+def count_statuses(path: Location) -> Counter[str | None]:
+    """How many rows of predictions or of a relabeled table have each status, the most frequent first.
+
+    Raises:
+        TableError: A file is missing, damaged, not Parquet, or has no column `status`.
+    """
+    counted: Counter[str | None] = Counter()
+    for batch in iter_batches(path, ["status"]):
+        for entry in pc.value_counts(batch.column(0).cast(pa.string())).to_pylist():
+            counted[entry["values"]] += entry["counts"]
+    return Counter(dict(counted.most_common()))
 
 
 def require_columns(path: Location, file: pq.ParquetFile, columns: Sequence[str]) -> None:
