@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,11 +14,9 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sublabel import distributed
 from sublabel.errors import ConfigError, LabelError, MediaError
-from sublabel.labels import HardTargets, LabelSpace, SoftLabels, Targets
+from sublabel.labels import HardTargets, SoftLabels, Targets
 from sublabel.labels.targets import check_labels
-from sublabel.media.reader import Reader
 from sublabel.media.table import MediaTable
-from sublabel.tables import Manifest, read_relabeled
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -189,30 +186,6 @@ class LabelDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.heads = None if heads is None else tuple(heads)
-
-    @classmethod
-    def from_tables(
-        cls, manifest: Manifest, relabeled: str | Path, reader: Reader, transform: Transform, **options: Any
-    ) -> tuple[LabelDataModule, LabelSpace]:
-        """Pre-training data: the `weak` split of a manifest with the targets of a relabeled table.
-
-        Args:
-            manifest: The manifest.
-            relabeled: The relabeled table.
-            reader: Reads the media, as a domain does.
-            transform: From decoded media to an input.
-            **options: As for the class.
-
-        Returns:
-            The data module, and the label space whose `heads` are the widths of the student's.
-
-        Raises:
-            TableError: The two do not hold the same samples.
-        """
-        media = MediaTable.from_manifest(manifest.filter(split="weak"), reader)
-        table = read_relabeled(relabeled)
-        targets = table.targets.take(media.positions_of(table.sample_ids))
-        return cls(LabeledDataset(MediaInputs(media, transform), targets), **options), table.space
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches of the training samples."""

@@ -38,7 +38,7 @@ class LabelLookup(nn.Module):
     def __init_subclass__(cls) -> None:
         cls._by_kind[cls.kind] = cls
 
-    def __init__(self, space: LabelSpace) -> None:
+    def __init__(self, space: Any, dense_cells: int) -> None:
         super().__init__()
         self.num_weak, self.num_teacher = len(space.weak_vocabulary), len(space.teacher_vocabulary)
         fingerprint = list(bytes.fromhex(space.fingerprint))
@@ -64,12 +64,7 @@ class LabelLookup(nn.Module):
                 f"{space.strategy['kind']} cannot be looked up on a device, as {why}: take what "
                 "`space.targets` gives"
             )
-        return LabelLookup._by_kind[space.kind]._of(space, dense_cells)
-
-    @classmethod
-    @abstractmethod
-    def _of(cls, space: Any, dense_cells: int) -> LabelLookup:
-        """Make the look-up of a space of this kind."""
+        return LabelLookup._by_kind[space.kind](space, dense_cells)
 
     @abstractmethod
     def forward(
@@ -114,7 +109,7 @@ class CellLookup(LabelLookup):
     table: Tensor | None
 
     def __init__(self, space: Any, dense_cells: int) -> None:
-        super().__init__(space)
+        super().__init__(space, dense_cells)
         # A last cell, larger than any, is where a search ends that finds none.
         end = torch.tensor([torch.iinfo(torch.int64).max])
         self.register_buffer("cells", torch.cat([torch.tensor(space.cells), end]))
@@ -123,10 +118,6 @@ class CellLookup(LabelLookup):
         self.register_buffer("column_default", torch.tensor(space.column_default))
         is_small = self.num_weak * self.num_teacher <= dense_cells
         self.register_buffer("table", self._dense() if is_small else None, persistent=False)
-
-    @classmethod
-    def _of(cls, space: Any, dense_cells: int) -> LabelLookup:
-        return cls(space, dense_cells)
 
     def forward(
         self, weak: Tensor, teacher: Tensor, probabilities: Tensor | None = None
@@ -209,10 +200,6 @@ class HeadLookup(LabelLookup):
     """The labels themselves, one for each of two heads."""
 
     kind = "two_heads"
-
-    @classmethod
-    def _of(cls, space: Any, dense_cells: int) -> LabelLookup:
-        return cls(space)
 
     def forward(
         self, weak: Tensor, teacher: Tensor, probabilities: Tensor | None = None

@@ -139,16 +139,12 @@ def test_samples_may_be_a_subset(media, predictions):
     assert not targets.keep[SAMPLES:].any()
 
 
-def test_a_relabeled_table_alone_is_enough_to_train_on(predictions, tmp_path):
-    rows = [{"sample_id": f"s{number}", "uri": f"{number}.jpg", "split": "weak"} for number in range(SAMPLES)]
-    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
-    manifest = sl.tables.open_manifest(tmp_path / "m.parquet")
-    path, _ = predictions
+def test_a_relabeled_table_alone_is_enough_to_train_on(media, predictions):
     for strategy in (sl.RawSPL(), sl.TopKSPL(k=2), sl.TwoHead()):
-        relabel_table(path, tmp_path / "r.parquet", strategy)
-        data, space = LabelDataModule.from_tables(
-            manifest, tmp_path / "r.parquet", Numbers(), unchanged, batch_size=8
+        table = relabeled(predictions, strategy)
+        data = LabelDataModule(
+            LabeledDataset(MediaInputs(media, unchanged), joined(media, table)), batch_size=8
         )
         inputs, _ = next(iter(data.train_dataloader()))
         assert inputs.shape == (8, 1)
-        assert sum(space.heads) == space.num_classes
+        assert data.train.targets.heads == table.space.heads
