@@ -88,7 +88,7 @@ def inspect_confusion(
         agreed_cells=int(np.count_nonzero(view.cells.agreed)),
         rare_disagreed_cells=int(np.count_nonzero(rare_disagreed)),
         rare_disagreed_samples=int(view.cells.count[rare_disagreed].sum()),
-        chance_agreement=_chance_agreement(view, aligned),
+        chance_agreement=_chance(view, *aligned.pairs.T),
         classes=_weak_classes(view, confusion),
         without_samples=tuple(weak_names[row] for row in np.flatnonzero(view.samples == 0).tolist()),
         without_counterpart=tuple(weak_names[row] for row in np.flatnonzero(~view.has_counterpart).tolist()),
@@ -101,11 +101,6 @@ def inspect_confusion(
         strategies=tuple(strategy_costs(confusion, aligned, rare, feature_width, count, further_strategies)),
     )
     return replace(found, warnings=tuple(_warnings(found, len(aligned), _permuted_kappa(view))))
-
-
-def _chance_agreement(view: View, aligned: Alignment) -> float:
-    weak, teacher = aligned.pairs.T
-    return _chance(view, weak, teacher)
 
 
 def _chance(view: View, weak: np.ndarray, teacher: np.ndarray) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from sublabel.labels import ConfusionBuilder, ConfusionMatrix, Counting, LabelSpace, Pairs, Vocabulary
+from sublabel.labels import ConfusionBuilder, Counting, LabelSpace, Pairs, Vocabulary
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.builders import HardBuilder
 
 
 class KeptCounts(Counting):
@@ -19,20 +20,13 @@ class KeptCounts(Counting):
     space: LabelSpace
 
     def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: AlignmentLike) -> ConfusionBuilder:
-        return KeptBuilder(self.space)
+        builder = _KeptBuilder(weak, teacher)
+        builder.space = self.space
+        return builder
 
 
-class KeptBuilder(ConfusionBuilder):
-    """The sums of `KeptCounts`.
-
-    Args:
-        space: Whose targets decide.
-    """
-
-    def __init__(self, space: LabelSpace) -> None:
-        super().__init__(space.weak_vocabulary, space.teacher_vocabulary)
-        self.space = space
-        self.confusion = ConfusionMatrix(space.weak_vocabulary, space.teacher_vocabulary)
+class _KeptBuilder(HardBuilder):
+    space: LabelSpace
 
     def update(self, pairs: Pairs) -> None:
         """Count the samples that the space keeps.
@@ -40,18 +34,4 @@ class KeptBuilder(ConfusionBuilder):
         Raises:
             LabelError: The pairs are over other vocabularies, or lack what the space needs.
         """
-        self.confusion.update(pairs[self.space.targets(pairs).keep])
-
-    def merge(self, other: Self) -> Self:
-        """A new builder with the samples of both.
-
-        Raises:
-            LabelError: The other one is of other vocabularies.
-        """
-        merged = type(self)(self.space)
-        merged.confusion = self.confusion.merge(other.confusion)
-        return merged
-
-    def build(self) -> ConfusionMatrix:
-        """The confusion matrix of the kept samples."""
-        return self.confusion
+        super().update(pairs[self.space.targets(pairs).keep])
