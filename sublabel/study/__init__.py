@@ -11,16 +11,18 @@ if TYPE_CHECKING:
     from sublabel.study.options import StudyOptions
     from sublabel.study.plan import StudyPlan, plan_study
     from sublabel.study.recipe import parse_preset, run_as_script
+    from sublabel.study.rows import Row
     from sublabel.study.strategies import BASELINE, default_strategies, paper_strategies
-    from sublabel.study.study import Row, Study, train_row
+    from sublabel.study.study import Study, train_row
 
 _MODULES = {
     "folder": ("StudyFolder", "holds_study", "slug"),
     "options": ("StudyOptions",),
     "plan": ("StudyPlan", "plan_study"),
     "recipe": ("parse_preset", "run_as_script"),
+    "rows": ("Row",),
     "strategies": ("BASELINE", "default_strategies", "paper_strategies"),
-    "study": ("Row", "Study", "train_row"),
+    "study": ("Study", "train_row"),
 }
 
 __all__ = [

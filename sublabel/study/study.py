@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,7 @@ from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed
 from sublabel.study.media import StudyMedia
 from sublabel.study.models import StudyModels, saying_how_to_go_on
 from sublabel.study.options import StudyOptions
+from sublabel.study.rows import Row, rows_of
 from sublabel.study.strategies import BASELINE
 from sublabel.tables import (
     Relabeled,
@@ -69,16 +70,6 @@ from sublabel.training import (
 )
 
 _log = logging.getLogger(__name__)
-
-
-class Row(NamedTuple):
-    """One run of the comparison: a row of the table, or a point of its curve, with one seed."""
-
-    strategy: str | None
-    """The row's name; None: without weak pre-training, which is the first row, and the teacher."""
-    seed: int
-    clips_per_video: int | None = None
-    """At most so many weak samples of each source; None uses all."""
 
 
 class Study:
@@ -177,13 +168,7 @@ class Study:
 
     def rows(self) -> tuple[list[Row], list[Row]]:
         """The rows without weak pre-training, one a seed, and those of the strategies, then of the curve."""
-        options, seeds = self.options, range(self.options.seeds)
-        table = itertools.starmap(Row, itertools.product(options.strategies, seeds))
-        curve = itertools.product(options.curve, seeds, options.clips_per_video)
-        others = [*table, *itertools.starmap(Row, curve)]
-        # The table before the curve, and both seed by seed.
-        others.sort(key=lambda row: (row.clips_per_video is not None, row.seed))
-        return [Row(None, seed) for seed in seeds], others
+        return rows_of(self.options)
 
     def folder(self, row: Row) -> Path:
         """Where the artefacts of a row lie."""
@@ -226,7 +211,7 @@ class Study:
             ConfigError: The strategy drops every sample.
         """
         self._begin()
-        strategy = self.options.strategies[_strategy_of(row)]
+        strategy = self.options.strategies[row.needed_strategy]
         path = self.folder(row) / "relabeled.parquet"
         if not path.exists():
             relabel_table(self._predictions(row), path, strategy, alignment=self.classes.alignment)
@@ -387,7 +372,7 @@ class Study:
         for row in self.rows()[1]:
             labels = self.folder(row) / "relabeled.parquet"
             if labels.exists():
-                made_by = self.options.strategies[_strategy_of(row)].to_dict()
+                made_by = self.options.strategies[row.needed_strategy].to_dict()
                 refuse_others(labels, dict(read_label_space(labels).strategy), made_by)
 
     def _begin(self) -> None:
@@ -419,9 +404,3 @@ def train_row(study: Study, row: Row) -> RunMetrics:
         pretrained = study.pretrain(row, labels)
     finetuned = study.finetune(row, pretrained)
     return study.test(row, finetuned)
-
-
-def _strategy_of(row: Row) -> str:
-    if row.strategy is None:
-        raise ConfigError("the row without weak pre-training has no strategy: there is nothing to relabel")
-    return row.strategy
