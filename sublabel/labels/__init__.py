@@ -1,6 +1,7 @@
 """The label algebra: weak labels × teacher predictions → pre-training classes, in numpy and scipy alone."""
 
 from sublabel.labels.alignment import Alignment
+from sublabel.labels.assigned import REASONS, Labels
 from sublabel.labels.builders import ConfusionBuilder
 from sublabel.labels.cell_space import CellSpace
 from sublabel.labels.cells import Cell, Cells
@@ -32,16 +33,7 @@ from sublabel.labels.strategies import (
     WeakOnly,
     strategies,
 )
-from sublabel.labels.targets import (
-    REASONS,
-    HardTargets,
-    HeadTargets,
-    Labels,
-    Ragged,
-    SoftLabels,
-    SoftTargets,
-    Targets,
-)
+from sublabel.labels.targets import HardTargets, HeadTargets, Ragged, SoftLabels, SoftTargets, Targets
 from sublabel.labels.vocabulary import Vocabulary
 
 __all__ = [

@@ -13,11 +13,11 @@ from scipy import sparse
 
 from sublabel.errors import LabelError
 from sublabel.labels._arrays import DENSE_CELLS, iter_cells
+from sublabel.labels.assigned import Labels
 from sublabel.labels.cells import Cells
 from sublabel.labels.classes import CODES, Classes
 from sublabel.labels.pairs import Pairs
 from sublabel.labels.space import LabelSpace, check_inside
-from sublabel.labels.targets import Labels
 from sublabel.labels.vocabulary import Vocabulary
 
 LISTED_CHUNK = 1 << 20

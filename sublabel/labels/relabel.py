@@ -8,12 +8,13 @@ from typing import Any
 
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.assigned import Labels
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.counting import count
 from sublabel.labels.pairs import Pairs
 from sublabel.labels.space import LabelSpace
 from sublabel.labels.strategies import RawSPL, Strategy
-from sublabel.labels.targets import Labels, Targets
+from sublabel.labels.targets import Targets
 
 
 @dataclass(frozen=True, eq=False)

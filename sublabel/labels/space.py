@@ -25,9 +25,10 @@ from sublabel.errors import LabelError
 from sublabel.files import write_atomically
 from sublabel.html import html_table
 from sublabel.labels._codec import decode_array, digest_array, encode_array
+from sublabel.labels.assigned import Labels
 from sublabel.labels.classes import KINDS, Classes, Kind, class_name
 from sublabel.labels.pairs import Pairs
-from sublabel.labels.targets import HardTargets, Labels, Reasons, Targets, check_labels
+from sublabel.labels.targets import HardTargets, Reasons, Targets, check_labels
 from sublabel.labels.vocabulary import Vocabulary
 
 FORMAT = "sublabel.LabelSpace"

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.assigned import Labels
 from sublabel.labels.cell_space import CellSpace
 from sublabel.labels.classes import Classes
 from sublabel.labels.confusion import ConfusionMatrix
@@ -19,7 +20,6 @@ from sublabel.labels.pairs import Pairs
 from sublabel.labels.space import LabelSpace, Need, check_inside
 from sublabel.labels.strategies.base import Strategy, cells_needed
 from sublabel.labels.strategies.spl import RawSPL
-from sublabel.labels.targets import Labels
 
 
 class ConfidentSPL(Strategy):

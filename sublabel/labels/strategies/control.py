@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.assigned import Labels
 from sublabel.labels.cell_space import CellSpace
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.pairs import Pairs
@@ -18,7 +19,6 @@ from sublabel.labels.space import LabelSpace, Need
 from sublabel.labels.strategies._shuffle import Shuffle
 from sublabel.labels.strategies.base import Strategy, cells_needed
 from sublabel.labels.strategies.spl import RawSPL
-from sublabel.labels.targets import Labels
 
 
 class MatchedControl(Strategy):

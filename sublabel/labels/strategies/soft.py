@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 from scipy import sparse
 
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.assigned import Labels
 from sublabel.labels.cell_space import CellSpace
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.counting import Counting, ProbabilityMass
@@ -18,7 +19,7 @@ from sublabel.labels.pairs import Pairs
 from sublabel.labels.space import LabelSpace, Need
 from sublabel.labels.strategies.base import Strategy, cells_needed
 from sublabel.labels.strategies.spl import RawSPL
-from sublabel.labels.targets import Labels, Reasons, SoftTargets, Targets
+from sublabel.labels.targets import Reasons, SoftTargets, Targets
 
 
 class TopKSPL(Strategy):

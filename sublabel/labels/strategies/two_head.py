@@ -10,13 +10,14 @@ import numpy as np
 
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.assigned import Labels
 from sublabel.labels.cell_space import named
 from sublabel.labels.classes import CODES, Classes
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.pairs import Pairs
 from sublabel.labels.space import LabelSpace
 from sublabel.labels.strategies.base import Strategy
-from sublabel.labels.targets import HeadTargets, Labels, Reasons, Targets
+from sublabel.labels.targets import HeadTargets, Reasons, Targets
 
 
 class TwoHead(Strategy):
