@@ -63,8 +63,8 @@ def requirement_of(entry: EntryPoint) -> str:
         entry: Of an installed distribution.
 
     Returns:
-        The distribution, with the extra that is called as the entry point if it has such a one:
-        `sublabel[image]` for the domain `image`.
+        The distribution, with its extra of the entry point's name if it has one: `sublabel[image]` for the
+        domain `image`.
     """
     if entry.dist is None:
         return entry.module.partition(".")[0]

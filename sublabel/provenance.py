@@ -25,12 +25,12 @@ COMMON_CHARACTERS = 20
 
 
 class Difference(NamedTuple):
-    """A value of a record that another one has otherwise; prints as both values, where they differ."""
+    """A key whose value differs between two records; prints both values, around where they differ."""
 
     key: str
     """Keys of nested records are joined by dots."""
     theirs: Any
-    """In the record that is there; None where it has no such key."""
+    """The value in the record that is there; None where it lacks the key."""
     mine: Any
 
     def __str__(self) -> str:

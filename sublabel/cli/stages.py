@@ -203,7 +203,10 @@ def compare_arguments(command: ArgumentParser) -> None:
         "--teacher", type=str | None, default=None, help="folder of a model to take as teacher"
     )
     command.add_argument(
-        "--predictions", type=str | None, default=None, help="a finished predictions table, instead"
+        "--predictions",
+        type=str | None,
+        default=None,
+        help="a finished predictions table, in place of a teacher",
     )
     command.add_class_arguments(StudyOptions, as_group=True)
     command.add_class_arguments(RunOptions, as_group=True)

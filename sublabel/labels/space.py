@@ -128,7 +128,7 @@ class LabelSpace(ABC):
 
         Args:
             columns: `pretrain_label` and, of soft targets, `pretrain_weight`.
-            reasons: str (N,), why a sample has its target or none, or what makes them.
+            reasons: Why each sample has a target or none, as `Targets` takes them.
 
         Raises:
             LabelError: A label is outside 0..K-1.

@@ -32,7 +32,7 @@ class Ragged(NamedTuple):
 
 
 Reasons = np.ndarray | Callable[[], np.ndarray] | None
-"""Why each sample has its target or none, str (N,), or what makes it when asked; see `Targets`."""
+"""Why each sample has a target or none, as `Targets` takes it."""
 
 
 class Targets(ABC):
@@ -40,8 +40,8 @@ class Targets(ABC):
 
     Args:
         keep: bool (N,), whether a sample has one.
-        reasons: str (N,), why or why not, or what makes them when they are asked for: the `Labels` of the
-            same samples, or a function; None: nobody knows.
+        reasons: str (N,), why each sample has a target or none; or what gives them once they are asked for,
+            the `Labels` of the same samples or a function; None where the reasons are not known.
     """
 
     def __init__(self, keep: np.ndarray, reasons: Reasons = None) -> None:
@@ -51,7 +51,7 @@ class Targets(ABC):
 
     @cached_property
     def reasons(self) -> np.ndarray | None:
-        """Why each sample has a target or none, str (N,); None where nobody knows."""
+        """Why each sample has a target or none, str (N,); None where that is not known."""
         if isinstance(self._reasons, Labels):
             return self._reasons.reasons
         return self._reasons() if callable(self._reasons) else self._reasons

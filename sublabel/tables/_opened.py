@@ -169,7 +169,7 @@ class CountedPairs(NamedTuple):
     """What else was decoded, and checked, as they were counted."""
 
     def columns(self, needs: frozenset[str]) -> tuple[str, ...]:
-        """The columns that batches must have for `read`, and `status`."""
+        """The columns of the batches that `read` takes; `status` is always among them."""
         return ("sample_id", *(self._decoder(needs).columns if "probabilities" in needs else ("status",)))
 
     def read(self, chunk: Chunk, needs: frozenset[str]) -> Iterator[tuple[pa.RecordBatch, Pairs]]:
