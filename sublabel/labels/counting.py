@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_serializer
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.builders import ConfidentBuilder, ConfusionBuilder, HardBuilder, MassBuilder
 from sublabel.labels.confusion import ConfusionMatrix
-from sublabel.labels.pairs import Pairs
+from sublabel.labels.pairs import Pairs, need_pairs
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -121,12 +121,14 @@ def count(pairs: Pairs, counting: Counting | None = None, alignment: AlignmentLi
         alignment: Which classes agree; only confident counts look at it.
 
     Raises:
-        LabelError: The counting needs probabilities and the pairs have none, or the alignment does not fit.
+        LabelError: They are no pairs, the counting needs probabilities and they have none, or the alignment
+            does not fit.
 
     Example:
         >>> count(Pairs(["bake", "bake", None], ["bake", "whisk", "bake"])).counts.toarray()
         array([[1, 1]])
     """
+    need_pairs(pairs, "count")
     return count_chunks(lambda: [pairs], pairs.weak_vocabulary, pairs.teacher_vocabulary, counting, alignment)
 
 

@@ -203,20 +203,40 @@ class Pairs:
         )
 
 
-def check_same_vocabularies(
-    mine: tuple[Vocabulary, Vocabulary], theirs: tuple[Vocabulary, Vocabulary], what: str
-) -> None:
-    """Refuse labels of other vocabularies than those that something was made for.
+def need_pairs(value: Any, what: str) -> Pairs:
+    """The value, if it is pairs.
 
     Args:
-        mine: The weak and the teacher's vocabulary that it was made for.
-        theirs: The weak and the teacher's vocabulary of the labels.
+        value: What a caller gave.
+        what: Who takes it, such as "count".
+
+    Raises:
+        LabelError: It is something else.
+    """
+    if not isinstance(value, Pairs):
+        raise LabelError(
+            f"{what} takes Pairs and got {type(value).__name__}: make them with sublabel.Pairs(weak, teacher)"
+        )
+    return value
+
+
+def check_pairs(pairs: Any, weak: Vocabulary, teacher: Vocabulary, what: str) -> None:
+    """Refuse what is no pairs, and pairs of other vocabularies than those that something was made for.
+
+    Args:
+        pairs: What a caller gave.
+        weak: The weak vocabulary that it was made for.
+        teacher: The teacher's vocabulary that it was made for.
         what: What was made, such as "this label space".
 
     Raises:
-        LabelError: Either differs.
+        LabelError: It is something else, or either vocabulary differs.
     """
-    for axis, expected, got in zip(("weak", "teacher"), mine, theirs, strict=True):
+    need_pairs(pairs, what)
+    for axis, expected, got in (
+        ("weak", weak, pairs.weak_vocabulary),
+        ("teacher", teacher, pairs.teacher_vocabulary),
+    ):
         if expected is not got and expected != got:
             raise LabelError(
                 f"{what} is over the {axis} vocabulary {expected!r}, the labels are over {got!r}: make both "

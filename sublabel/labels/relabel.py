@@ -10,7 +10,7 @@ from sublabel.errors import LabelError
 from sublabel.labels.alignment import AlignmentLike
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.counting import count
-from sublabel.labels.pairs import Pairs
+from sublabel.labels.pairs import Pairs, need_pairs
 from sublabel.labels.space import LabelSpace
 from sublabel.labels.strategies import RawSPL, Strategy
 from sublabel.labels.targets import Labels, Targets
@@ -65,11 +65,7 @@ def relabel(pairs: Pairs, strategy: Any = None, alignment: AlignmentLike = None)
         >>> result.labels.tolist(), result.space.names
         ([0, 1, 2], ('bake', 'bake × whisk', 'whisk'))
     """
-    if not isinstance(pairs, Pairs):
-        raise LabelError(
-            f"relabel takes Pairs and got {type(pairs).__name__}: make them with "
-            "sublabel.Pairs(weak, teacher)"
-        )
+    need_pairs(pairs, "relabel")
     chosen = RawSPL() if strategy is None else Strategy.parse(strategy)
     confusion = count(pairs, chosen.counting, alignment)
     space = chosen.fit(confusion, alignment).match_sizes(lambda: [pairs])

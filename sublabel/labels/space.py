@@ -26,7 +26,7 @@ from sublabel.files import write_atomically
 from sublabel.html import html_table
 from sublabel.labels._codec import decode_array, digest_array, encode_array
 from sublabel.labels.classes import KINDS, Classes, Kind, class_name
-from sublabel.labels.pairs import Pairs, check_same_vocabularies
+from sublabel.labels.pairs import Pairs, check_pairs
 from sublabel.labels.targets import HardTargets, Labels, Reasons, Targets, check_labels
 from sublabel.labels.vocabulary import Vocabulary
 
@@ -230,16 +230,12 @@ class LabelSpace(ABC):
         return self.classes.agreed_cells_by_row()
 
     def check(self, pairs: Pairs) -> None:
-        """Refuse pairs of other vocabularies than the space was fitted on.
+        """Refuse what is no pairs, and pairs of other vocabularies than the space was fitted on.
 
         Raises:
-            LabelError: Either differs.
+            LabelError: It is one of these.
         """
-        check_same_vocabularies(
-            (self.weak_vocabulary, self.teacher_vocabulary),
-            (pairs.weak_vocabulary, pairs.teacher_vocabulary),
-            "this label space",
-        )
+        check_pairs(pairs, self.weak_vocabulary, self.teacher_vocabulary, "this label space")
 
     @cached_property
     def fingerprint(self) -> str:

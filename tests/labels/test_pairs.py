@@ -766,3 +766,11 @@ def test_a_class_that_stands_twice_is_found_at_any_width(classes, seed, k, sampl
             ids[row, second] = ids[row, first]
             with pytest.raises(sl.LabelError, match=f"position {row} are .*; expected each class once"):
                 sl.Pairs([0] * samples, ids, **options)
+
+
+@pytest.mark.parametrize("value", [np.array([0, 1]), ["a", "b"], None])
+def test_what_takes_pairs_says_so_to_anything_else(value):
+    space = sl.relabel(sl.Pairs([0, 1], [0, 1]), sl.RawSPL()).space
+    for takes in (sl.relabel, sl.count, space.assign, space.targets):
+        with pytest.raises(sl.LabelError, match=r"takes? Pairs and got .*sublabel\.Pairs\(weak, teacher\)"):
+            takes(value)
