@@ -233,8 +233,13 @@ class LabelSpace(ABC):
         """Refuse pairs of other vocabularies than the space was fitted on.
 
         Raises:
-            LabelError: Either differs.
+            LabelError: Either differs, or they are no Pairs.
         """
+        if not isinstance(pairs, Pairs):
+            raise LabelError(
+                f"a label space takes Pairs and got {type(pairs).__name__}: make them with "
+                "sublabel.Pairs(weak, teacher) over the vocabularies of the space"
+            )
         check_same_vocabularies(
             (self.weak_vocabulary, self.teacher_vocabulary),
             (pairs.weak_vocabulary, pairs.teacher_vocabulary),
@@ -367,10 +372,10 @@ class LabelSpace(ABC):
 
 def _class_of_kind(kind: Any) -> type[LabelSpace]:
     """The class of spaces of a kind; one by import path is imported where it is not yet known."""
-    if kind not in LabelSpace._registered and isinstance(kind, str) and ":" in kind:
+    if isinstance(kind, str) and kind not in LabelSpace._registered and ":" in kind:
         with suppress(ImportError):
             import_module(kind.partition(":")[0])
-    if kind not in LabelSpace._registered:
+    if not isinstance(kind, str) or kind not in LabelSpace._registered:
         raise LabelError(
             f"the label space is of the kind {kind!r}, which is not known here (known are "
             f"{', '.join(sorted(LabelSpace._registered))}): import the module that has its class first"
