@@ -184,6 +184,7 @@ def write_predictions(
     Raises:
         TableError: The pairs have no sample ids, the statuses are not N strings, or a sample is `ok`
             without a prediction.
+        LabelError: A sample id stands twice.
         ConfigError: The path is a URL, or a folder.
 
     Example:
@@ -199,11 +200,17 @@ def write_predictions(
         ...     print(relabel_table(f"{folder}/p.parquet", f"{folder}/r.parquet", RawSPL()))
         3 samples: 2 kept in 2 classes, 1 no weak label
     """
+    if not isinstance(pairs, Pairs):
+        raise TableError(
+            f"write_predictions takes Pairs and got {type(pairs).__name__}: make them with "
+            "sublabel.Pairs(weak, teacher, sample_ids=…)"
+        )
     if pairs.sample_ids is None:
         raise TableError(
             f"a table of predictions joins on sample_id, and these {len(pairs)} pairs have none: give Pairs "
             "its sample_ids"
         )
+    pairs.refuse_repeated_ids()
     statuses = _statuses(pairs, status)
     metadata = PredictionsMetadata(pairs.weak_vocabulary, pairs.teacher_vocabulary, teacher).to_strings()
     with TableWriter(path, PREDICTIONS_SCHEMA, metadata) as writer:
