@@ -85,10 +85,10 @@ def as_numpy_list(values: Any) -> np.ndarray:
 
 
 def _as_numpy(values: Any, what: str) -> np.ndarray:
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if values.is_floating_point() else values
     try:
+        if hasattr(values, "detach"):
+            values = values.detach().cpu()
+            values = values.float() if values.is_floating_point() else values
         if hasattr(values, "__array__") or isinstance(values, np.generic):
             array = values if isinstance(values, np.ndarray) else np.asarray(values)
         else:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_serializer
 
+from sublabel.errors import LabelError
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.builders import ConfidentBuilder, ConfusionBuilder, HardBuilder, MassBuilder
 from sublabel.labels.confusion import ConfusionMatrix
@@ -151,7 +152,13 @@ def count_chunks(
     Raises:
         LabelError: As `count`, or a chunk is over other vocabularies.
     """
-    builder = (counting or HardCounts()).start(weak_vocabulary, teacher_vocabulary, alignment)
+    counting = HardCounts() if counting is None else counting
+    if not isinstance(counting, Counting):
+        raise LabelError(
+            f"the counting is {counting!r}; expected a Counting, such as HardCounts(), or the `counting` of "
+            "a strategy"
+        )
+    builder = counting.start(weak_vocabulary, teacher_vocabulary, alignment)
     for number in range(builder.passes):
         if number:
             builder.next_pass()

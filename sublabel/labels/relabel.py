@@ -13,6 +13,7 @@ from sublabel.labels.counting import count
 from sublabel.labels.pairs import Pairs, need_pairs
 from sublabel.labels.space import LabelSpace
 from sublabel.labels.strategies import RawSPL, Strategy
+from sublabel.labels.strategies.base import fitted_space
 from sublabel.labels.targets import Labels, Targets
 
 
@@ -68,5 +69,5 @@ def relabel(pairs: Pairs, strategy: Any = None, alignment: AlignmentLike = None)
     need_pairs(pairs, "relabel")
     chosen = RawSPL() if strategy is None else Strategy.parse(strategy)
     confusion = count(pairs, chosen.counting, alignment)
-    space = chosen.fit(confusion, alignment).match_sizes(lambda: [pairs])
+    space = fitted_space(chosen, confusion, alignment).match_sizes(lambda: [pairs])
     return Relabeling(pairs, space, confusion)

@@ -363,10 +363,10 @@ class LabelSpace(ABC):
 
 def _class_of_kind(kind: Any) -> type[LabelSpace]:
     """The class of spaces of a kind; one by import path is imported where it is not yet known."""
-    if kind not in LabelSpace._registered and isinstance(kind, str) and ":" in kind:
+    if isinstance(kind, str) and kind not in LabelSpace._registered and ":" in kind:
         with suppress(ImportError):
             import_module(kind.partition(":")[0])
-    if kind not in LabelSpace._registered:
+    if not isinstance(kind, str) or kind not in LabelSpace._registered:
         raise LabelError(
             f"the label space is of the kind {kind!r}, which is not known here (known are "
             f"{', '.join(sorted(LabelSpace._registered))}): import the module that has its class first"
