@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from logging.handlers import QueueHandler, QueueListener
+from pickle import PicklingError
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ def job_map(jobs: int) -> Iterator[Map]:
             `if __name__ == "__main__":`.
 
     Raises:
-        ConfigError: A process died, as the system kills one that needs more memory than there is.
+        ConfigError: A process died, as the system kills one that needs more memory than there is; or a call
+            holds what no other process can import, such as a class that was defined in a function.
     """
     if jobs == 1:
         yield map
@@ -57,6 +59,13 @@ def job_map(jobs: int) -> Iterator[Map]:
     except BrokenProcessPool as error:
         raise ConfigError(
             f"one of {jobs} processes died; was there memory for all? Try fewer jobs"
+        ) from error
+    except (PicklingError, AttributeError, TypeError) as error:
+        if "pickle" not in str(error) and "local object" not in str(error):
+            raise
+        raise ConfigError(
+            f"what {jobs} jobs work with cannot go to another process ({error}): define it in a module that "
+            "can be imported, or run with one job"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -318,3 +318,13 @@ def test_a_users_mistake_ends_with_one_message_and_exit_code_2(
     code, _, err = run(capsys, *filled)
     assert code == 2
     assert message in err
+
+
+@pytest.mark.parametrize("given", [("--strategy", "raw_spl"), ("--strategy=raw_spl",)])
+def test_a_kind_keeps_its_options(given, predictions, tmp_path, capsys):
+    out = tmp_path / "r.parquet"
+    options = ("--strategy.min_count", "20", "--strategy.rare=drop")
+    for arguments in ((*given, *options), (*options, *given)):
+        assert run(capsys, "relabel", predictions, *arguments, "-o", out)[0] == 0
+        stored = read_relabeled(out).space.strategy
+        assert stored == {"kind": "raw_spl", "min_count": 20, "rare": "drop"}

@@ -53,6 +53,22 @@ def test_an_error_in_a_job_reaches_us():
         list(run_all(Vocabulary, [[]]))
 
 
+def test_what_no_other_process_can_import_is_said_so():
+    def local(_):
+        return 1
+
+    with pytest.raises(ConfigError, match=r"2 jobs.*local.*in a module.*one job"), job_map(2) as run_all:
+        list(run_all(local, [1]))
+    with pytest.raises(ConfigError, match=r"2 jobs.*local.*in a module"), job_map(2) as run_all:
+        list(run_all(print, [local]))
+    with pytest.raises(TypeError, match="no integer"), job_map(2) as run_all:
+        list(run_all(_refuse, [1]))
+
+
+def _refuse(value):
+    raise TypeError(f"{value} is no integer")
+
+
 def test_a_job_takes_over_filters_of_libraries_that_import_torchvision():
     # Each job is given them before anything else of ours has been imported there.
     with warnings.catch_warnings():

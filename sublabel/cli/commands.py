@@ -169,8 +169,16 @@ def _progress() -> Iterator[Progress]:
 def _join_nested(arguments: list[str]) -> list[str]:
     """Join `--strategy.of.a 1 --strategy.of.b 2` to `--strategy.of '{"a": 1, "b": 2}'`.
 
-    jsonargparse keeps only the last of several options below the second dot of a mapping.
+    jsonargparse keeps only the last of several options below the second dot of a mapping, and no kind that
+    was given as `--strategy KIND` beside them.
     """
+    if any(argument.startswith("--strategy.") for argument in arguments):
+        arguments = [
+            re.sub(r"^--strategy(?==\w|$)", "--strategy.kind", argument)
+            if not following.startswith("{")
+            else argument
+            for argument, following in zip(arguments, [*arguments[1:], ""], strict=True)
+        ]
     kept: list[str] = []
     nested: dict[str, dict[str, str]] = {}
     remaining = iter(arguments)

@@ -22,8 +22,13 @@ TOLERANCE = 1e-3
 def as_array(values: Any) -> np.ndarray:
     """`numpy.asarray`, also of a torch tensor that is on a device, needs a gradient or is bfloat16."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if values.is_floating_point() else values
+        try:
+            values = values.detach().cpu()
+            values = np.asarray(values.float() if values.is_floating_point() else values)
+        except (TypeError, RuntimeError, NotImplementedError) as error:
+            raise LabelError(
+                f"a tensor cannot be read as an array ({error}): give one that is dense and holds values"
+            ) from error
     array = np.asarray(values)
     # JAX's bfloat16 is a dtype that NumPy itself does not know.
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

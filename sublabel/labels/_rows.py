@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,11 @@ def read_rows(values: Any, *, floats_end: bool = False) -> np.ndarray | None:
         values = np.where(np.ma.getmaskarray(values), filler, values.data)
     array = as_array(values)
     if array.ndim != 2 or array.shape[1] == 0:
+        if hasattr(values, "toarray"):
+            raise LabelError(
+                f"the teacher's predictions are a sparse {type(values).__name__}; expected an array (N, k) "
+                "or (N, T): give .toarray() of it"
+            )
         raise LabelError(
             f"the teacher's predictions have shape {array.shape}; expected (N,), the k most probable classes "
             "(N, k), or the probabilities of all classes (N, T)"
@@ -59,12 +66,14 @@ def read_floats(values: Any) -> np.ndarray:
 
 
 def floats_of(array: np.ndarray) -> np.ndarray:
-    """Python floats among which some are missing, as an array with NaN there; of others the array itself."""
-    if array.dtype.kind != "O" or not all(
-        isinstance(v, float) or is_missing(v) for v in array.ravel().tolist()
-    ):
+    """Python numbers among which some are missing, as an array with NaN there; of others the array itself."""
+    if array.dtype.kind != "O" or not all(_is_number(v) or is_missing(v) for v in array.ravel().tolist()):
         return array
     return np.array([np.nan if is_missing(v) else v for v in array.ravel().tolist()]).reshape(array.shape)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def read_frame(frame: Any) -> tuple[np.ndarray, list[str] | None]:
@@ -74,12 +83,14 @@ def read_frame(frame: Any) -> tuple[np.ndarray, list[str] | None]:
         frame: A data frame of pandas or Polars, or an Arrow table.
 
     Returns:
-        float64 (N, T), and the names of the columns; None where these are not all strings.
+        float64 (N, T), and the names of the columns; None where these are the numbers 0 to T - 1, in whose
+        order they are then.
 
     Raises:
-        LabelError: Its columns are no floats.
+        LabelError: Its columns are no floats, two have one heading, or a heading names no class.
     """
     names = list(frame.column_names if is_of(frame, "pyarrow") else frame.columns)
+    headings = _headings(names)
     columns = [frame[name] for name in names]
     kinds = {str(getattr(column, "type", None) or column.dtype).lower() for column in columns}
     if not columns or all("float" not in kind and "double" not in kind for kind in kinds):
@@ -88,13 +99,37 @@ def read_frame(frame: Any) -> tuple[np.ndarray, list[str] | None]:
             "column of probabilities (floats) for each class: of a one-hot table give its 1s by name, such "
             "as .idxmax(axis=1), and of top-k ids an array (N, k)"
         )
+    array = np.column_stack([_column_of(name, column) for name, column in zip(names, columns, strict=True)])
+    return (array, headings) if headings is not None else (array[:, np.argsort(names)], None)
+
+
+def _headings(names: list[Any]) -> list[str] | None:
+    """The headings of a table as names of classes; None where they are the numbers of the classes."""
+    repeated = next((name for name, times in Counter(names).items() if times > 1), None)
+    if repeated is not None:
+        raise LabelError(
+            f"`teacher` is a table with two columns {repeated!r}; expected one column for each class: rename "
+            "or add up those that repeat"
+        )
+    if all(isinstance(name, str) for name in names):
+        return [str(name) for name in names]
+    if all(isinstance(name, int | np.integer) for name in names) and set(names) == set(range(len(names))):
+        return None
+    raise LabelError(
+        f"`teacher` is a table with the headings {names[:5]!r}{' …' if len(names) > 5 else ''}; expected the "
+        f"name of a class over each column, or its number, each of 0 to {len(names) - 1} once: rename them"
+    )
+
+
+def _column_of(name: Any, column: Any) -> np.ndarray:
+    """The probabilities of one class, float64 (N,)."""
     try:
-        array = np.column_stack([np.asarray(read_floats(column), dtype=np.float64) for column in columns])
+        return np.asarray(read_floats(column), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise LabelError(
-            f"`teacher` is a table, and not every column holds the probabilities of a class ({error})"
+            f"`teacher` is a table whose column {name!r} holds no probabilities ({error}): leave out what is "
+            "no class"
         ) from error
-    return array, names if all(isinstance(name, str) for name in names) else None
 
 
 def is_row(entry: Any) -> bool:
@@ -116,8 +151,21 @@ def _holds_lists(values: Any) -> bool:
 def _stacked(rows: Sequence[Any], floats_end: bool) -> np.ndarray:
     """Lists of one length, or of several with a filler after the shorter ones."""
     entries = [_listed(position, row) for position, row in enumerate(rows)]
+    if any(is_row(value) for value in chain.from_iterable(entries)):
+        raise LabelError(
+            "the teacher's predictions are lists within lists; expected (N,), (N, k) or (N, T): classes and "
+            "their probabilities together are a tuple (top_ids, top_probs)"
+        )
     lengths = np.fromiter(map(len, entries), dtype=np.int64, count=len(entries))
-    return _filled(as_numpy_list([value for entry in entries for value in entry]), lengths, floats_end)
+    return _filled(_flat([value for entry in entries for value in entry]), lengths, floats_end)
+
+
+def _flat(values: list[Any]) -> np.ndarray:
+    """All entries of lists; a 0 or 1 among fractions is a probability like them, and no class."""
+    array = as_numpy_list(values)
+    if array.dtype.kind == "O" and any(isinstance(value, float) and value % 1 > 0 for value in values):
+        return floats_of(array)
+    return array
 
 
 def _listed(position: int, row: Any) -> list[Any]:

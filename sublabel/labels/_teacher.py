@@ -90,6 +90,8 @@ def read_teacher(teacher: Any, probabilities: Any) -> Ranked:
                 "`probabilities`; give them once"
             )
         teacher, probabilities = both
+    if is_of(teacher, "polars") and hasattr(teacher, "collect"):
+        raise LabelError("`teacher` is a LazyFrame; expected a table that was read: .collect() it")
     if hasattr(teacher, "columns") and any(is_of(teacher, name) for name in ("pandas", "polars", "pyarrow")):
         scores, names = read_frame(teacher)
         _refuse_beside(probabilities, scores)

@@ -44,6 +44,12 @@ class Labels(np.ndarray):
         plain = np.asarray(array)
         return plain[()] if return_scalar or plain.ndim == 0 else plain
 
+    def __reduce__(self) -> Any:
+        """Stay whole in another process: with the pairs, where these are known."""
+        if self._pairs is None:
+            return super().__reduce__()
+        return Labels.of, (np.asarray(self), *self._pairs)
+
     @property
     def keep(self) -> np.ndarray:
         """Which samples have a label, bool (N,)."""

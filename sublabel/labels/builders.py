@@ -16,7 +16,7 @@ from sublabel.labels._arrays import iter_rows
 from sublabel.labels._sums import CellCounter
 from sublabel.labels.alignment import Alignment
 from sublabel.labels.confusion import Confidence, ConfusionMatrix
-from sublabel.labels.pairs import Pairs
+from sublabel.labels.pairs import Pairs, check_pairs
 from sublabel.labels.vocabulary import Vocabulary
 
 UNIT_BITS = 30
@@ -74,7 +74,7 @@ class ConfusionBuilder(ABC):
         """
 
     def _check(self, pairs: Pairs) -> None:
-        pairs.need_vocabularies(self.weak_vocabulary, self.teacher_vocabulary, "this count")
+        check_pairs(pairs, self.weak_vocabulary, self.teacher_vocabulary, "this count")
 
     def _settings(self) -> dict[str, Any]:
         """What two builders must have in common to be merged."""

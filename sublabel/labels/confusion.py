@@ -21,7 +21,7 @@ from sublabel.labels._sums import CellCounter
 from sublabel.labels._teacher import check_probabilities
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.cells import Cells
-from sublabel.labels.pairs import Pairs
+from sublabel.labels.pairs import Pairs, check_pairs
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 FORMAT = "sublabel.ConfusionMatrix"
@@ -139,7 +139,7 @@ class ConfusionMatrix:
         Raises:
             LabelError: They are over others; nothing is counted then.
         """
-        pairs.need_vocabularies(self.weak_vocabulary, self.teacher_vocabulary, "this confusion matrix")
+        check_pairs(pairs, self.weak_vocabulary, self.teacher_vocabulary, "this confusion matrix")
         self._counter.add(pairs.weak, pairs.teacher)
         self._counts = None
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_serializer
 
+from sublabel.errors import LabelError
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.builders import ConfidentBuilder, ConfusionBuilder, HardBuilder, MassBuilder
 from sublabel.labels.confusion import ConfusionMatrix
-from sublabel.labels.pairs import Pairs
+from sublabel.labels.pairs import Pairs, need_pairs
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -121,12 +122,14 @@ def count(pairs: Pairs, counting: Counting | None = None, alignment: AlignmentLi
         alignment: Which classes agree; only confident counts look at it.
 
     Raises:
-        LabelError: The counting needs probabilities and the pairs have none, or the alignment does not fit.
+        LabelError: They are no pairs, the counting needs probabilities and they have none, or the alignment
+            does not fit.
 
     Example:
         >>> count(Pairs(["bake", "bake", None], ["bake", "whisk", "bake"])).counts.toarray()
         array([[1, 1]])
     """
+    need_pairs(pairs, "count")
     return count_chunks(lambda: [pairs], pairs.weak_vocabulary, pairs.teacher_vocabulary, counting, alignment)
 
 
@@ -149,7 +152,13 @@ def count_chunks(
     Raises:
         LabelError: As `count`, or a chunk is over other vocabularies.
     """
-    builder = (counting or HardCounts()).start(weak_vocabulary, teacher_vocabulary, alignment)
+    counting = HardCounts() if counting is None else counting
+    if not isinstance(counting, Counting):
+        raise LabelError(
+            f"the counting is {counting!r}; expected a Counting, such as HardCounts(), or the `counting` of "
+            "a strategy"
+        )
+    builder = counting.start(weak_vocabulary, teacher_vocabulary, alignment)
     for number in range(builder.passes):
         if number:
             builder.next_pass()

@@ -16,6 +16,9 @@ from sublabel.labels._teacher import Ranked, read_teacher
 from sublabel.labels.hashing import text_keys
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
+MOST_INFERRED = 1_000_000
+"""So many classes are made of integers at most: larger ones are hashes, or numbers of samples."""
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class Pairs:
@@ -166,6 +169,15 @@ class Pairs:
             )
         return self.sample_ids
 
+    def refuse_repeated_ids(self) -> None:
+        """Refuse pairs in which positions took a sample twice, for what joins on its id.
+
+        Raises:
+            LabelError: A sample id stands twice.
+        """
+        if self.sample_ids is not None:
+            _refuse_repeated(self.sample_ids)
+
     def need_probabilities(self) -> tuple[np.ndarray, np.ndarray]:
         """The teacher's classes and their probabilities, both (N, k), for what looks at them.
 
@@ -179,34 +191,29 @@ class Pairs:
             )
         return self.top_ids, self.top_probs
 
-    def need_vocabularies(self, weak: Vocabulary, teacher: Vocabulary, what: str) -> None:
-        """Refuse these pairs for what was made for others.
-
-        Args:
-            weak: The weak vocabulary that it was made for.
-            teacher: The teacher's.
-            what: What was made, such as "this label space".
-
-        Raises:
-            LabelError: Either differs.
-        """
-        found = (("weak", weak, self.weak_vocabulary), ("teacher", teacher, self.teacher_vocabulary))
-        for axis, expected, got in found:
-            if expected is not got and expected != got:
-                raise LabelError(
-                    f"{what} is over the {axis} vocabulary {expected!r}, the labels are over {got!r}: make "
-                    f"both with the same {axis}_vocabulary"
-                )
-
     def __len__(self) -> int:
         return len(self.weak)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Pairs:
-        """Some of the pairs: a slice, a mask bool (N,), or positions."""
+        """Some of the pairs: a slice, a mask bool (N,), or positions.
+
+        Raises:
+            LabelError: It is a single position, a mask of another length, or no positions of these pairs.
+        """
+        try:
+            weak = self.weak[rows]
+        except IndexError as error:
+            raise LabelError(
+                f"{self!r} takes a slice, a mask of its length or positions ({error})"
+            ) from error
+        if weak.ndim != 1:
+            raise LabelError(
+                f"{self!r} takes a slice, a mask or positions, and got {rows!r}: give [{rows!r}]"
+            )
         optional = (self.sample_ids, self.top_ids, self.top_probs)
         ids, top_ids, top_probs = (None if array is None else array[rows] for array in optional)
         return Pairs.trusted(
-            self.weak[rows],
+            weak,
             self.teacher[rows],
             self.weak_vocabulary,
             self.teacher_vocabulary,
@@ -220,6 +227,47 @@ class Pairs:
             f"Pairs({len(self):,} samples, {len(self.weak_vocabulary)} weak × {len(self.teacher_vocabulary)} "
             f"teacher classes, {self.abstained:,} abstained)"
         )
+
+
+def need_pairs(value: Any, what: str) -> Pairs:
+    """The value, if it is pairs.
+
+    Args:
+        value: What a caller gave.
+        what: Who takes it, such as "count".
+
+    Raises:
+        LabelError: It is something else.
+    """
+    if not isinstance(value, Pairs):
+        raise LabelError(
+            f"{what} takes Pairs and got {type(value).__name__}: make them with sublabel.Pairs(weak, teacher)"
+        )
+    return value
+
+
+def check_pairs(pairs: Any, weak: Vocabulary, teacher: Vocabulary, what: str) -> None:
+    """Refuse what is no pairs, and pairs of other vocabularies than those that something was made for.
+
+    Args:
+        pairs: What a caller gave.
+        weak: The weak vocabulary that it was made for.
+        teacher: The teacher's vocabulary that it was made for.
+        what: What was made, such as "this label space".
+
+    Raises:
+        LabelError: It is something else, or either vocabulary differs.
+    """
+    need_pairs(pairs, what)
+    for axis, expected, got in (
+        ("weak", weak, pairs.weak_vocabulary),
+        ("teacher", teacher, pairs.teacher_vocabulary),
+    ):
+        if expected is not got and expected != got:
+            raise LabelError(
+                f"{what} is over the {axis} vocabulary {expected!r}, the labels are over {got!r}: make both "
+                f"with the same {axis}_vocabulary"
+            )
 
 
 def _vocabularies(
@@ -244,9 +292,16 @@ def _vocabularies(
 
 def _inferred(names: list[str] | None, largest: int, axis: str) -> Vocabulary:
     if names is not None:
+        if "" in names:
+            raise LabelError(f"a {axis} label is the empty string; expected None where there is none")
         return Vocabulary(sorted(names))
     if largest < 0:
         raise LabelError(f"there is no {axis} label to make a vocabulary of: give the {axis}_vocabulary")
+    if largest >= MOST_INFERRED:
+        raise LabelError(
+            f"the largest {axis} label is {largest}, which would make as many classes; expected ids below "
+            f"{MOST_INFERRED:,} without a vocabulary: give labels as strings, or the {axis}_vocabulary"
+        )
     return Vocabulary.of(largest + 1)
 
 

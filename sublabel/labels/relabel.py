@@ -11,9 +11,10 @@ from sublabel.labels.alignment import AlignmentLike
 from sublabel.labels.assigned import Labels
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.counting import count
-from sublabel.labels.pairs import Pairs
+from sublabel.labels.pairs import Pairs, need_pairs
 from sublabel.labels.space import LabelSpace
 from sublabel.labels.strategies import RawSPL, Strategy
+from sublabel.labels.strategies.base import fitted_space
 from sublabel.labels.targets import Targets
 
 
@@ -66,12 +67,8 @@ def relabel(pairs: Pairs, strategy: Any = None, alignment: AlignmentLike = None)
         >>> result.labels.tolist(), result.space.names
         ([0, 1, 2], ('bake', 'bake × whisk', 'whisk'))
     """
-    if not isinstance(pairs, Pairs):
-        raise LabelError(
-            f"relabel takes Pairs and got {type(pairs).__name__}: make them with "
-            "sublabel.Pairs(weak, teacher)"
-        )
+    need_pairs(pairs, "relabel")
     chosen = RawSPL() if strategy is None else Strategy.parse(strategy)
     confusion = count(pairs, chosen.counting, alignment)
-    space = chosen.fit(confusion, alignment).match_sizes(lambda: [pairs])
+    space = fitted_space(chosen, confusion, alignment).match_sizes(lambda: [pairs])
     return Relabeling(pairs, space, confusion)

@@ -27,7 +27,7 @@ from sublabel.html import html_table
 from sublabel.labels._codec import decode_array, digest_array, encode_array
 from sublabel.labels.assigned import Labels
 from sublabel.labels.classes import KINDS, Classes, Kind, class_name
-from sublabel.labels.pairs import Pairs
+from sublabel.labels.pairs import Pairs, check_pairs
 from sublabel.labels.targets import HardTargets, Reasons, Targets, check_labels
 from sublabel.labels.vocabulary import Vocabulary
 
@@ -231,12 +231,12 @@ class LabelSpace(ABC):
         return self.classes.agreed_cells_by_row()
 
     def check(self, pairs: Pairs) -> None:
-        """Refuse pairs of other vocabularies than the space was fitted on.
+        """Refuse what is no pairs, and pairs of other vocabularies than the space was fitted on.
 
         Raises:
-            LabelError: Either differs.
+            LabelError: It is one of these.
         """
-        pairs.need_vocabularies(self.weak_vocabulary, self.teacher_vocabulary, "this label space")
+        check_pairs(pairs, self.weak_vocabulary, self.teacher_vocabulary, "this label space")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -362,10 +362,10 @@ class LabelSpace(ABC):
 
 def _class_of_kind(kind: Any) -> type[LabelSpace]:
     """The class of spaces of a kind; one by import path is imported where it is not yet known."""
-    if kind not in LabelSpace._registered and isinstance(kind, str) and ":" in kind:
+    if isinstance(kind, str) and kind not in LabelSpace._registered and ":" in kind:
         with suppress(ImportError):
             import_module(kind.partition(":")[0])
-    if kind not in LabelSpace._registered:
+    if not isinstance(kind, str) or kind not in LabelSpace._registered:
         raise LabelError(
             f"the label space is of the kind {kind!r}, which is not known here (known are "
             f"{', '.join(sorted(LabelSpace._registered))}): import the module that has its class first"

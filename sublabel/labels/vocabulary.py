@@ -43,6 +43,11 @@ class Vocabulary:
                 f"a vocabulary needs a list of names, and got a set of {len(names)}: its order differs from "
                 "run to run; give sorted(names)"
             )
+        if hasattr(names, "columns"):
+            raise LabelError(
+                f"a vocabulary needs a list of names, and got a {type(names).__name__}: give the one column "
+                "of it that holds the names"
+            )
         if isinstance(names, Mapping):
             names = _names_by_id(names)
         elif callable(to_list := getattr(names, "to_pylist", None) or getattr(names, "to_list", None)):

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Pairs, Vocabulary
+from sublabel.labels.pairs import need_pairs
 from sublabel.tables._decode import FEW_VALUES, PairDecoder, cast_column
 from sublabel.tables.io import (
     Location,
@@ -184,6 +185,7 @@ def write_predictions(
     Raises:
         TableError: The pairs have no sample ids, the statuses are not N strings, or a sample is `ok`
             without a prediction.
+        LabelError: They are no Pairs, or a sample id stands twice.
         ConfigError: The path is a URL, or a folder.
 
     Example:
@@ -199,11 +201,13 @@ def write_predictions(
         ...     print(relabel_table(f"{folder}/p.parquet", f"{folder}/r.parquet", RawSPL()))
         3 samples: 2 kept in 2 classes, 1 no weak label
     """
+    need_pairs(pairs, "write_predictions")
     if pairs.sample_ids is None:
         raise TableError(
             f"a table of predictions joins on sample_id, and these {len(pairs)} pairs have none: give Pairs "
             "its sample_ids"
         )
+    pairs.refuse_repeated_ids()
     statuses = _statuses(pairs, status)
     metadata = PredictionsMetadata(pairs.weak_vocabulary, pairs.teacher_vocabulary, teacher).to_strings()
     with TableWriter(path, PREDICTIONS_SCHEMA, metadata) as writer:

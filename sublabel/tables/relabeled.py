@@ -27,6 +27,7 @@ from sublabel.labels import (
     Targets,
 )
 from sublabel.labels.alignment import AlignmentLike
+from sublabel.labels.strategies.base import fitted_space
 from sublabel.tables._chunks import CHUNK_ROWS, LARGEST_ROW_GROUP, Chunk, iter_chunks, ordered_map
 from sublabel.tables._decode import FEW_VALUES, as_dictionary, cast_column
 from sublabel.tables._opened import CountedPairs, OpenPredictions, Progress
@@ -174,7 +175,7 @@ def relabel_table(
     with PairStore(out.parent, table.metadata) as store:
         confusion = table.count(chosen.counting, alignment, store)
         pairs = CountedPairs(table, store, chosen.counting.needs)
-        space = chosen.fit(confusion, alignment)
+        space = fitted_space(chosen, confusion, alignment)
         space = space.match_sizes(partial(pairs.all, frozenset(space.needs), "match"))
         statuses = _write(pairs, out, space)
     return RelabelSummary(dict(statuses.most_common()), space)

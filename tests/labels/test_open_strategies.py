@@ -324,3 +324,57 @@ def test_a_million_cells_take_seconds():
     generator = np.random.default_rng(0)
     pairs = sl.Pairs(*generator.integers(0, 1000, (2, 300_000)), weak_vocabulary=1000)
     assert len(sl.relabel(pairs, Split()).space) > 1000
+
+
+class WithOptions(sl.Strategy):
+    names: frozenset[str] = frozenset("abcdefgh")
+    threshold: float = float("inf")
+
+
+def test_stored_options_are_the_same_in_every_process():
+    assert WithOptions().to_dict()["names"] == list("abcdefgh")
+
+
+def test_infinite_options_are_not_lost():
+    assert sl.Strategy.parse(WithOptions().to_dict()) == WithOptions()
+
+
+class WithParsedDefault(sl.Strategy):
+    of: sl.Strategy = "spl_b"
+
+
+def test_defaults_are_parsed_as_what_is_given():
+    assert WithParsedDefault().of == sl.SPLB()
+
+
+class WithFunction(sl.Strategy):
+    function: object = len
+
+
+def test_options_that_json_cannot_hold_are_refused():
+    with pytest.raises(sl.LabelError, match="cannot be stored.*expected numbers"):
+        sl.relabel(sl.Pairs(["a"], ["a"]), WithFunction())
+
+
+class NoSpace(sl.Strategy):
+    def fit(self, confusion, alignment=None):
+        return {"a": 1}
+
+
+class NoCounting(sl.Strategy):
+    @property
+    def counting(self):
+        return "hard"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (NoSpace(), "fit of .*:NoSpace returned dict.*expected a LabelSpace"),
+        (sl.MatchedControl(of=NoSpace()), "matched_control refines.*one with {'a': 1} does not"),
+        (NoCounting(), "the counting is 'hard'; expected a Counting"),
+    ],
+)
+def test_what_a_strategy_must_not_return_is_named(strategy, message):
+    with pytest.raises(sl.LabelError, match=message):
+        sl.relabel(sl.Pairs(["a"], ["a"], sample_ids=[1]), strategy)

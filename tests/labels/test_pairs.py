@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -766,3 +767,83 @@ def test_a_class_that_stands_twice_is_found_at_any_width(classes, seed, k, sampl
             ids[row, second] = ids[row, first]
             with pytest.raises(sl.LabelError, match=f"position {row} are .*; expected each class once"):
                 sl.Pairs([0] * samples, ids, **options)
+
+
+@pytest.mark.parametrize("value", [np.array([0, 1]), ["a", "b"], None])
+def test_what_takes_pairs_says_so_to_anything_else(value):
+    space = sl.relabel(sl.Pairs([0, 1], [0, 1]), sl.RawSPL()).space
+    for takes in (sl.relabel, sl.count, space.assign, space.targets):
+        with pytest.raises(sl.LabelError, match=r"takes? Pairs and got .*sublabel\.Pairs\(weak, teacher\)"):
+            takes(value)
+
+
+def test_numbered_columns_are_classes_by_number_and_not_by_position():
+    scores = pd.DataFrame([[0.1, 0.2, 0.7], [0.2, 0.5, 0.3]], columns=[2, 0, 1])
+    assert sl.Pairs(["a", "b"], scores, teacher_vocabulary=["a", "b", "c"]).teacher.tolist() == [1, 0]
+    pairs = sl.Pairs(["a", "b"], scores)
+    assert list(pairs.teacher_vocabulary) == ["0", "1", "2"]
+    assert pairs.top_ids.tolist() == [[1, 0, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("headings", "message"),
+    [
+        ([10, 9, 0], r"headings \[10, 9, 0\].*each of 0 to 2 once"),
+        (pd.MultiIndex.from_product([["x"], ["a", "b", "c"]]), r"headings \[\('x', 'a'\)"),
+        (["a", "b", "a"], "two columns 'a'"),
+    ],
+)
+def test_headings_that_name_no_classes_are_refused(headings, message):
+    with pytest.raises(sl.LabelError, match=message):
+        sl.Pairs(["a"], pd.DataFrame([[0.1, 0.2, 0.7]], columns=headings))
+
+
+def test_a_column_that_is_no_class_is_named():
+    frame = pd.DataFrame({"a": [0.4], "b": [0.6], "path": ["x.jpg"]})
+    with pytest.raises(sl.LabelError, match="column 'path' holds no probabilities"):
+        sl.Pairs(["a"], frame)
+    with pytest.raises(sl.LabelError, match="LazyFrame.*collect"):
+        sl.Pairs(["a"], pl.LazyFrame({"a": [0.4], "b": [0.6]}))
+
+
+def test_whole_numbers_among_fractions_are_probabilities():
+    scores = sl.Pairs(["a", "b"], [[1, 0, 0], [0.2, 0.5, 0.3]], teacher_vocabulary=3)
+    assert scores.top_ids.tolist() == [[0, 1, 2], [1, 2, 0]]
+    beside = sl.Pairs(["a", "b"], [["a", "b"], ["b", "c"]], probabilities=[[1, 0], [0.5, 0.4]])
+    assert beside.top_probs.tolist() == [[1, 0], [0.5, 0.4]]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ([[[0, 1], [1, 0]], [[0.6, 0.3], [0.5, 0.4]]], r"lists within lists.*tuple \(top_ids, top_probs\)"),
+        (scipy.sparse.csr_matrix(np.eye(2)), "sparse csr_matrix.*toarray"),
+        (torch.eye(2).to_sparse(), "tensor cannot be read"),
+    ],
+)
+def test_forms_that_cannot_be_read_say_which_can(teacher, message):
+    with pytest.raises(sl.LabelError, match=message):
+        sl.Pairs(["a", "b"], teacher, teacher_vocabulary=["a", "b"])
+
+
+def test_ids_on_one_side_and_names_on_the_other_need_no_vocabulary():
+    pairs = sl.Pairs([0, 2], ["a", "b"])
+    assert (list(pairs.weak_vocabulary), list(pairs.teacher_vocabulary)) == (["0", "1", "2"], ["a", "b"])
+
+
+def test_numbers_that_cannot_be_class_ids_make_no_classes():
+    with pytest.raises(sl.LabelError, match="largest weak label is 30000000.*labels as strings"):
+        sl.Pairs([30_000_000], ["a"])
+    with pytest.raises(sl.LabelError, match="largest teacher label is 30000000"):
+        sl.Pairs(["a"], [30_000_000])
+
+
+def test_an_empty_name_is_said_to_be_a_label():
+    with pytest.raises(sl.LabelError, match="weak label is the empty string.*None"):
+        sl.Pairs(["", "a"], ["a", "a"])
+
+
+@pytest.mark.parametrize("rows", [0, [7], np.array([True]), "weak"])
+def test_what_selects_no_pairs_is_refused(rows):
+    with pytest.raises(sl.LabelError, match=r"Pairs\(2 samples.*takes a slice, a mask"):
+        sl.Pairs(["a", "b"], ["a", "b"])[rows]

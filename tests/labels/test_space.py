@@ -154,3 +154,17 @@ def test_a_space_of_ones_own_comes_back_as_what_it_is():
     assert kind.endswith(":test_a_space_of_ones_own_comes_back_as_what_it_is.<locals>.Mine")
     assert type(sl.LabelSpace.from_json(space.to_json())) is Mine
     assert type(sl.LabelSpace.from_json(fitted(sl.SPLB()).to_json())) is sl.labels.CellSpace
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 3])
+def test_a_kind_that_is_no_text_is_refused(kind):
+    content = json.loads(sl.relabel(sl.Pairs(["a"], ["a"])).space.to_json())
+    with pytest.raises(sl.LabelError, match="not known here"):
+        sl.LabelSpace.from_json(json.dumps(content | {"kind": kind}))
+
+
+def test_what_is_no_pairs_is_said_so():
+    space = sl.relabel(sl.Pairs(["a"], ["a"])).space
+    for call in (space.assign, space.targets, sl.count):
+        with pytest.raises(sl.LabelError, match="takes Pairs and got list"):
+            call(["a"])

@@ -150,7 +150,10 @@ def test_labels_say_why_and_their_parts_do_not():
         "kept", "dropped by the strategy", "no weak label", "no prediction", "kept",
     ]  # fmt: skip
     assert labels.codes.dtype == np.uint8
-    for part in (labels[labels.keep], labels[::-1], labels.copy(), pickle.loads(pickle.dumps(labels))):
+    sent = pickle.loads(pickle.dumps(labels))
+    assert sent.tolist() == labels.tolist()
+    assert sent.reasons.tolist() == labels.reasons.tolist()
+    for part in (labels[labels.keep], labels[::-1], labels.copy(), pickle.loads(pickle.dumps(labels[1:]))):
         with pytest.raises(sl.LabelError, match="no longer know their samples"):
             _ = part.reasons
     for computed in (

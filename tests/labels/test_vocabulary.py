@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,3 +100,8 @@ def test_a_mapping_of_ids_is_the_list_in_their_order(names, seed):
 def test_a_mapping_needs_each_id_once(mapping):
     with pytest.raises(sl.LabelError, match="ids 0 to 1, each once"):
         sl.Vocabulary(mapping)
+
+
+def test_the_headings_of_a_table_are_no_names():
+    with pytest.raises(sl.LabelError, match="got a DataFrame: give the one column"):
+        sl.Vocabulary(pd.DataFrame({"name": ["a", "b"]}))

@@ -170,3 +170,12 @@ def test_parquet_of_others_is_told_how_to_become_predictions(tmp_path):
     pq.write_table(pa.table({"sample_id": ["a"]}), tmp_path / "p.parquet")
     with pytest.raises(sl.TableError, match=r"p.parquet is not a predictions table.*write_predictions"):
         count_table(tmp_path / "p.parquet")
+
+
+def test_a_sample_is_not_written_twice(tmp_path):
+    pairs = sl.Pairs(["a", "b"], ["a", "b"], sample_ids=["x", "y"])
+    with pytest.raises(sl.LabelError, match="sample id 'x' stands at positions 0 and 1"):
+        write_predictions(tmp_path / "p.parquet", pairs[[0, 0]])
+    with pytest.raises(sl.LabelError, match="takes Pairs and got list"):
+        write_predictions(tmp_path / "p.parquet", ["a"])
+    assert not (tmp_path / "p.parquet").exists()

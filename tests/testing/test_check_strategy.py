@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 import sublabel as sl
 from sublabel.labels import CellSpace
@@ -229,3 +229,27 @@ def test_it_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+class Unnamed(sl.Strategy):
+    def class_of(self, cell):
+        return ""
+
+
+def test_fitting_no_samples_is_not_enough():
+    with pytest.raises(BrokenPropertyError, match="makes a space of some samples.*refused all.*gave ''"):
+        check_strategy(Unnamed())
+
+
+class Listed(sl.Strategy):
+    names: list[str] = Field(default=["a"])
+
+
+class Calling(sl.Strategy):
+    function: object = len
+
+
+@pytest.mark.parametrize(("strategy", "name"), [(Listed(), "hashed"), (Calling(), "held by JSON")])
+def test_options_that_are_no_values_are_named(strategy, name):
+    with pytest.raises(BrokenPropertyError, match=f"its options can be {name}"):
+        check_strategy(strategy)

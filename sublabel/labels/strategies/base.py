@@ -25,7 +25,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import core_schema
+from pydantic_core import PydanticSerializationError, core_schema
 
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import Alignment, AlignmentLike
@@ -77,7 +77,7 @@ class Strategy(BaseModel):
         ([0, 1, 1, 2], ('a', 'a, not', 'b'))
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="strings")
 
     kind: ClassVar[str] = cast(str, _Kind())
     """The name that stored spaces, YAML and the command line know the class by; never set it in your own."""
@@ -131,9 +131,19 @@ class Strategy(BaseModel):
         return 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The kind and all options, as JSON can hold them; `Strategy.parse` makes the same strategy of it."""
-        # As any: a field typed with a class of strategies also holds subclasses, with options of their own.
-        return self.model_dump(mode="json", serialize_as_any=True)
+        """The kind and all options, as JSON can hold them; `Strategy.parse` makes the same strategy of it.
+
+        Raises:
+            LabelError: JSON cannot hold an option, such as a function.
+        """
+        try:
+            # As any: a field typed with a class of strategies also holds subclasses, with their own options.
+            return self.model_dump(mode="json", serialize_as_any=True)
+        except PydanticSerializationError as error:
+            raise LabelError(
+                f"the options of {self!r} cannot be stored ({error}); expected numbers, strings, lists and "
+                "strategies"
+            ) from error
 
     @classmethod
     def parse(cls, value: Any) -> Strategy:
@@ -208,8 +218,13 @@ class Strategy(BaseModel):
         stored = {"kind": kind_of(type(self))}
         for name, value in handler(self).items():
             own = getattr(self, name, None)
-            # A strategy within a strategy says itself what it is, whatever the field is typed with.
-            stored |= {name: own.to_dict() if isinstance(own, Strategy) else value} if name != "kind" else {}
+            if isinstance(own, Strategy):
+                # A strategy within a strategy says itself what it is, whatever the field is typed with.
+                value = own.to_dict()
+            elif isinstance(own, set | frozenset) and isinstance(value, list):
+                # Sets have another order in each process, and a space with another order another fingerprint.
+                value = sorted(value, key=repr)
+            stored |= {name: value} if name != "kind" else {}
         return stored
 
     @classmethod
@@ -374,7 +389,22 @@ def cell_space(
     )
 
 
-def cells_needed(space: LabelSpace, strategy: str) -> CellSpace:
+def fitted_space(strategy: Strategy, confusion: ConfusionMatrix, alignment: AlignmentLike) -> LabelSpace:
+    """What a strategy makes of a matrix, which is someone else's code and may be anything.
+
+    Raises:
+        LabelError: It is no label space, or the strategy refuses the matrix.
+    """
+    space: Any = strategy.fit(confusion, alignment)
+    if not isinstance(space, LabelSpace):
+        raise LabelError(
+            f"fit of {strategy.kind} returned {type(space).__name__} {str(space)[:40]!r}; expected a "
+            "LabelSpace: return what cell_space makes, or the space of another strategy's fit"
+        )
+    return space
+
+
+def cells_needed(space: Any, strategy: str) -> CellSpace:
     """The space, for a strategy that refines one in which each cell has a class.
 
     Args:
@@ -385,8 +415,9 @@ def cells_needed(space: LabelSpace, strategy: str) -> CellSpace:
         LabelError: Its cells have no classes of their own.
     """
     if type(space) is not CellSpace:
+        kind = space.strategy["kind"] if isinstance(space, LabelSpace) else f"one with {space!r}"
         raise LabelError(
-            f"{strategy} refines a strategy that gives each cell a class, and {space.strategy['kind']} does "
+            f"{strategy} refines a strategy that gives each cell a class, and {kind} does "
             "not: take its own `of`, or another such as raw_spl"
         )
     return space

@@ -51,7 +51,8 @@ class ConfidentSPL(Strategy):
         if confusion.confidence is None:
             raise LabelError(
                 "confident_spl needs a count of confident samples, and this confusion matrix counts all: "
-                "make it with count(pairs, strategy.counting), or call relabel"
+                "make it with count(pairs, strategy.counting), or call relabel; it refines others and is no "
+                "other strategy's `of`"
             )
         space, unsure = (
             cells_needed(self.of.fit(confusion, alignment), self.kind),
