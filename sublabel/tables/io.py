@@ -23,6 +23,7 @@ BUFFER_BYTES = 1 << 20
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 Location: TypeAlias = str | Path
 """A local path, or a URL (`://`) of a single file that fsspec opens."""
+OTHER_FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -48,7 +49,7 @@ class TableWriter:
         statistics: Whether row groups say what their least and largest values are, for readers that filter.
 
     Raises:
-        ConfigError: The path is a URL, or a folder.
+        ConfigError: The path is a URL or a folder, or its name promises another format.
 
     Example:
         >>> import tempfile
@@ -72,7 +73,7 @@ class TableWriter:
         dictionary: bool | Sequence[str] = True,
         statistics: bool = True,
     ) -> None:
-        self.path = local_file(path)
+        self.path = parquet_output(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         strings = {f"{METADATA_PREFIX}{key}": value for key, value in (metadata or {}).items()}
         self._schema = schema.with_metadata(strings)
@@ -175,6 +176,21 @@ def parquet_files(path: Location) -> list[Location]:
     if not path.exists():
         raise TableError(f"there is no file or folder {path}: check the path")
     return [path]
+
+
+def parquet_output(path: str | Path) -> Path:
+    """Where a table is to be written.
+
+    Raises:
+        ConfigError: It is a URL or a folder, or its name promises another format than Parquet.
+    """
+    path = local_file(path)
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise ConfigError(
+            f"cannot write to {path}: a table is written as Parquet; name it "
+            f"{path.with_suffix('.parquet').name}"
+        )
+    return path
 
 
 def output_of(table: Location, out: str | Path) -> Path:

@@ -33,7 +33,7 @@ from sublabel.tables._decode import FEW_VALUES, as_dictionary, cast_column
 from sublabel.tables._opened import CountedPairs, OpenPredictions, Progress
 from sublabel.tables._store import ROW_GROUP_ROWS, PairStore, RowGroups, sorted_dictionary
 from sublabel.tables._target_columns import from_arrow, target_fields, to_arrow
-from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, read_metadata
+from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, parquet_output, read_metadata
 from sublabel.tables.schema import RELABELED_SCHEMA
 
 KEPT, _, NO_PREDICTION, DROPPED = REASONS
@@ -153,8 +153,8 @@ def relabel_table(
         TableError: The table is damaged, not one of predictions, or lacks probabilities that the strategy
             looks at.
         LabelError: The strategy or the alignment does not fit, or a label is not in its vocabulary.
-        ConfigError: `threads` is below 1, or `out` is a URL, a folder, one of the predictions' files, or in
-            their folder.
+        ConfigError: `threads` is below 1, or `out` is a URL, a folder, one of the predictions' files or in
+            their folder, or is named as another format.
 
     Example:
         >>> import tempfile
@@ -168,7 +168,7 @@ def relabel_table(
         >>> [space.names[targets[row]] if targets.keep[row] else None for row in range(3)]
         ['cat', 'cat × (disagreed)', None]
     """
-    chosen, out = Strategy.parse(strategy), output_of(predictions, out)
+    chosen, out = Strategy.parse(strategy), parquet_output(output_of(predictions, out))
     table = OpenPredictions.open(predictions, threads, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(out)

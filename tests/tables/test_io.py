@@ -61,3 +61,10 @@ def test_lists_and_numbers_may_be_stored_as_dictionaries(tmp_path):
     columns = [pq.read_metadata(tmp_path / "x.parquet").row_group(0).column(place) for place in range(3)]
     assert [column.has_dictionary_page for column in columns] == [True, True, False]
     assert [column.statistics for column in columns] == [None] * 3
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.JSONL", "t.tsv"])
+def test_a_name_that_promises_another_format_is_refused(tmp_path, name):
+    with pytest.raises(sl.ConfigError, match=r"written as Parquet; name it t\.parquet"):
+        TableWriter(tmp_path / name, SCHEMA)
+    assert list(tmp_path.iterdir()) == []

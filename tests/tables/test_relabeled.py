@@ -296,6 +296,7 @@ def links(predictions, table, tmp_path):
         ("folder", "shards/relabeled.parquet", "read as a shard"),
         ("in/p.parquet", "shards", "is a folder; name a file in it"),
         ("in/p.parquet", "s3://bucket/r.parquet", "expected a local path"),
+        ("in/p.parquet", "r.csv", r"written as Parquet; name it r\.parquet"),
     ],
 )
 @pytest.mark.parametrize("select", [False, True])
