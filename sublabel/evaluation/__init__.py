@@ -1,6 +1,6 @@
 """What a comparison of pre-trainings says: the table over seeds, and intervals."""
 
-from sublabel.evaluation.columns import COLUMNS, Column, metric_column
+from sublabel.evaluation.columns import COLUMNS, TableColumn, metric_column
 from sublabel.evaluation.comparison import Comparison
 from sublabel.evaluation.runs import PRIMARY_METRIC, RunMetrics
 from sublabel.evaluation.statistics import Interval, mean_interval, paired_difference, wilson_interval
@@ -9,10 +9,10 @@ from sublabel.evaluation.text_table import TextTable
 __all__ = [
     "COLUMNS",
     "PRIMARY_METRIC",
-    "Column",
     "Comparison",
     "Interval",
     "RunMetrics",
+    "TableColumn",
     "TextTable",
     "mean_interval",
     "metric_column",

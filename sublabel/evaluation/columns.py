@@ -16,7 +16,7 @@ Show = Callable[[Sequence[float], Sequence[float]], str]
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of the comparison.
 
     Args:
@@ -109,7 +109,7 @@ def difference(values: Sequence[float], baseline: Sequence[float]) -> str:
     return shown if paired is None else f"{shown} [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}]"
 
 
-def metric_column(metric: str, heading: str, show: Show) -> Column:
+def metric_column(metric: str, heading: str, show: Show) -> TableColumn:
     """A column that shows one metric of the tests.
 
     Args:
@@ -117,19 +117,19 @@ def metric_column(metric: str, heading: str, show: Show) -> Column:
         heading: Its name in the table.
         show: The values of all seeds of a row as text.
     """
-    return Column(heading, lambda run: run.metrics.get(metric), show, metric)
+    return TableColumn(heading, lambda run: run.metrics.get(metric), show, metric)
 
 
 COLUMNS = (
-    Column("classes", lambda run: run.classes, count),
-    Column("samples", lambda run: run.samples, count),
+    TableColumn("classes", lambda run: run.classes, count),
+    TableColumn("samples", lambda run: run.samples, count),
     metric_column("top1", "top-1", percent),
     metric_column("top5", "top-5", percent),
     metric_column(PRIMARY_METRIC, "Δ top-1", difference),
 )
 
 
-def columns_of(runs: Iterable[RunMetrics]) -> tuple[Column, ...]:
+def columns_of(runs: Iterable[RunMetrics]) -> tuple[TableColumn, ...]:
     """The columns of a table: `COLUMNS`, then each further metric of its runs as a plain number.
 
     Args:

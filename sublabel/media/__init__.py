@@ -7,20 +7,19 @@ if TYPE_CHECKING:
     from sublabel.media.decoded import DecodedMedia, decode_manifest
     from sublabel.media.domain import Domain, Preprocessing, domain_names, load_domain
     from sublabel.media.reader import MEDIA_COLUMNS, CachedReader, Reader
-    from sublabel.media.shards import OK, MediaRow, PassSummary, iter_shards
+    from sublabel.media.shards import MediaRow, PassSummary, iter_shards
     from sublabel.media.table import MediaTable
 
 _MODULES = {
     "decoded": ("DecodedMedia", "decode_manifest"),
     "domain": ("Domain", "Preprocessing", "domain_names", "load_domain"),
     "reader": ("MEDIA_COLUMNS", "CachedReader", "Reader"),
-    "shards": ("OK", "MediaRow", "PassSummary", "iter_shards"),
+    "shards": ("MediaRow", "PassSummary", "iter_shards"),
     "table": ("MediaTable",),
 }
 
 __all__ = [
     "MEDIA_COLUMNS",
-    "OK",
     "CachedReader",
     "DecodedMedia",
     "Domain",

@@ -19,7 +19,6 @@ from sublabel.errors import MediaError, TableError
 from sublabel.files import local_path, write_atomically
 from sublabel.media.reader import Reader
 from sublabel.media.shards import (
-    OK,
     MediaRow,
     PassSummary,
     iter_shards,
@@ -29,6 +28,7 @@ from sublabel.media.shards import (
 )
 from sublabel.provenance import differences, refuse_others
 from sublabel.tables import Manifest
+from sublabel.tables.schema import OK
 
 BATCH_BYTES = 1 << 24
 RECORD_KEY = "sublabel.decoded"

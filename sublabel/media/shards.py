@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from sublabel.errors import MediaError
 from sublabel.media.reader import Reader
 from sublabel.tables import Manifest
+from sublabel.tables.schema import OK
 
-OK = "ok"
 # A run of clips of one long video is cut there, so that memory stays bounded.
 LONGEST_RUN = 4
 

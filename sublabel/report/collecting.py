@@ -23,7 +23,7 @@ from sublabel.report.examples import (
     most_confused,
 )
 from sublabel.report.facts import study_facts
-from sublabel.report.outcome import Outcome, refuse_others
+from sublabel.report.outcome import Outcome, refuse_other_relabeled
 from sublabel.study.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, holds_study, slug
 from sublabel.study.strategies import paper_strategies
 from sublabel.tables import NO_STATUS, Manifest, count_statuses, count_table, read_relabeled
@@ -251,7 +251,7 @@ def _stored_spaces(
         if not table.exists():
             notes.append(f"{name} has not been run yet.")
             continue
-        refuse_others(predictions, table)
+        refuse_other_relabeled(predictions, table)
         relabeled = read_relabeled(table)
         outcome = Outcome.of_table(relabeled, alignment, predictions)
         spaces.append(StrategySpace(name, relabeled.space, outcome, _statuses(table)))

@@ -99,7 +99,7 @@ class Outcome:
         return Outcome(size, self.agreed + agreed, self.disagreed + disagreed, dropped)
 
 
-def refuse_others(predictions: Path, relabeled: Path) -> None:
+def refuse_other_relabeled(predictions: Path, relabeled: Path) -> None:
     """Refuse a relabeled table that was not made of these predictions.
 
     Args:

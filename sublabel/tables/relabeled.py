@@ -30,7 +30,7 @@ from sublabel.labels.alignment import AlignmentLike
 from sublabel.labels.strategies.base import fitted_space
 from sublabel.tables._chunks import CHUNK_ROWS, LARGEST_ROW_GROUP, Chunk, iter_chunks, ordered_map
 from sublabel.tables._decode import FEW_VALUES, as_dictionary, cast_column
-from sublabel.tables._opened import CountedPairs, OpenPredictions, Progress
+from sublabel.tables._opened import LISTED_STATUSES, CountedPairs, OpenPredictions, Progress
 from sublabel.tables._store import ROW_GROUP_ROWS, PairStore, RowGroups, sorted_dictionary
 from sublabel.tables._target_columns import from_arrow, target_fields, to_arrow
 from sublabel.tables.io import Location, TableWriter, iter_batches, output_of, parquet_output, read_metadata
@@ -39,7 +39,6 @@ from sublabel.tables.schema import RELABELED_SCHEMA
 KEPT, _, NO_PREDICTION, DROPPED = REASONS
 NO_STATUS = "no status"
 """What stands for the predictions' status where that is null."""
-LISTED_STATUSES = 5
 FEW_LABELS = ("pretrain_label", "status")
 """Columns with few distinct values, which are stored as dictionaries."""
 

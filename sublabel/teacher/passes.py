@@ -19,7 +19,6 @@ from sublabel.files import local_path
 from sublabel.labels import Vocabulary
 from sublabel.media.reader import Reader
 from sublabel.media.shards import (
-    OK,
     MediaRow,
     PassSummary,
     iter_shards,
@@ -36,6 +35,7 @@ from sublabel.tables import (
     iter_batches,
     read_metadata,
 )
+from sublabel.tables.schema import OK
 from sublabel.teacher.base import Teacher, checked_prediction
 
 # Of a worker; whole videos where they have more.
