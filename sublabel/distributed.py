@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch.distributed
 
@@ -17,6 +17,8 @@ from sublabel.torchvision_cure import ensure_torchvision
 
 # One process may have far more to read than another.
 PATIENCE = timedelta(days=30)
+# By world, and gone with it: a group that outlives its world may abort the process at its exit.
+_groups: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 Value = TypeVar("Value")
 
@@ -77,7 +79,8 @@ def _is_started() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-@lru_cache(maxsize=1)
 def _patient_group(world: Any) -> Any:
     """All processes of a world on CPU: training's own group gives up after half an hour of reading."""
-    return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+    if world not in _groups:
+        _groups[world] = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+    return _groups[world]
