@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Schedule = Literal["cosine", "one_cycle", "constant"]
 HeadKind = Literal["linear", "factorised"]
@@ -40,6 +48,53 @@ class TrainOptions(BaseModel):
     augmentation: str | None = Field(
         default=None, description="a training augmentation of the domain; default: its first"
     )
+
+
+class ProbeOptions(BaseModel):
+    """A linear probe: multinomial logistic regression on frozen features. How it is chosen is ours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    l2: tuple[PositiveFloat, ...] = Field(
+        default=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+        min_length=1,
+        description="strengths of the penalty l2/2·‖W‖² beside the mean loss, on standardised features; the "
+        "one with the least loss on held-out samples is taken",
+    )
+    folds: int = Field(
+        default=5, ge=2, description="of the cross-validation that chooses, where no samples are held out"
+    )
+
+
+class TeacherOptions(BaseModel):
+    """The teacher of a study, where it is not the model without weak pre-training (ours)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str | None = Field(
+        default=None,
+        description="a backbone's name in the domain, for a teacher of its own; default: the teacher is the "
+        "model without weak pre-training, as in the paper",
+    )
+    pretrained: bool = Field(default=False, description="start from the backbone's published weights")
+    weights: str | None = Field(default=None, description="start from a local file of weights (safetensors)")
+    image_size: PositiveInt | None = Field(
+        default=None, description="height and width of its inputs in pixels; default: the domain's"
+    )
+    training: Literal["probe", "finetune"] = Field(
+        default="probe", description="a linear probe on its frozen features, or all of it is trained"
+    )
+    probe: ProbeOptions = ProbeOptions()
+    finetune: TrainOptions = TrainOptions(epochs=25)
+
+    @model_validator(mode="after")
+    def _says_what_of(self) -> TeacherOptions:
+        if self.backbone is None and self != TeacherOptions.model_construct():
+            raise ValueError(
+                "the teacher has options and no backbone: name one, or leave the options out, and the model "
+                "without weak pre-training is the teacher"
+            )
+        return self
 
 
 class RunOptions(BaseModel):

@@ -71,7 +71,7 @@ def test_a_model_is_tested_by_its_card(walked, manifest, capsys):
 def test_a_comparison_takes_a_teacher_or_finished_predictions(walked, manifest, tmp_path, capsys):
     rows = "{weak-only: {kind: weak_only}, mine: {kind: spl_b}}"
     options = [*IMAGES, "--strategies", rows, "--pretrain.epochs", "1", "--finetune.epochs", "1"]
-    for name, given in (("teacher", walked["teacher"]), ("predictions", walked["predictions"])):
+    for name, given in (("teacher_model", walked["teacher"]), ("predictions", walked["predictions"])):
         out = tmp_path / name
         assert run(capsys, "compare", manifest, *options, f"--{name}", given, "-o", out)[0] == 0
         compared = Comparison.from_dict(json.loads((out / "comparison.json").read_text()))

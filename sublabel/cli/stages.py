@@ -129,8 +129,8 @@ def compare(options: Namespace) -> None:
     from sublabel.training import load_model
 
     teacher = None
-    if options.teacher is not None:
-        teacher = as_teacher(load_model(options.teacher), top_k=options.teacher_top_k)
+    if options.teacher_model is not None:
+        teacher = as_teacher(load_model(options.teacher_model), top_k=options.teacher_top_k)
     study = Study(
         options.manifest,
         _domain(options),
@@ -200,7 +200,7 @@ def compare_arguments(command: ArgumentParser) -> None:
     command.add_argument("-o", "--output", type=str, required=True, help="folder for all artefacts")
     _domain_options_arguments(command)
     command.add_argument(
-        "--teacher", type=str | None, default=None, help="folder of a model to take as teacher"
+        "--teacher_model", type=str | None, default=None, help="folder of a model to take as teacher"
     )
     command.add_argument(
         "--predictions",

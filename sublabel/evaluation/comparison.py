@@ -28,6 +28,8 @@ class Comparison(BaseModel):
         runs: One entry for each row and seed.
         baseline: The strategy that differences are taken to, by its row's name.
         test_samples: Size of the test split, for the standard error.
+        teacher_accuracy: Target split → how often the teacher is right, 0–1, one for each seed where they
+            have other teachers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +37,7 @@ class Comparison(BaseModel):
     runs: tuple[RunMetrics, ...]
     baseline: str
     test_samples: int
+    teacher_accuracy: dict[str, tuple[float, ...]] = {}
 
     def names(self, *, of_curve: bool = False) -> list[str]:
         """The names of the rows in their order.
@@ -104,6 +107,8 @@ class Comparison(BaseModel):
             f"the binomial standard error of one top-1 is about {error:.1f} points",
             f"Δ is the difference to {self.baseline} in points; {spread}",
         ]
+        if self.teacher_accuracy:
+            notes.append(f"the teacher is right on {teacher_accuracy_text(self.teacher_accuracy)}")
         steps = sorted(run.steps for run in self.runs if run.steps is not None)
         if steps and steps[0] < steps[-1]:
             notes.append(
@@ -187,3 +192,16 @@ class Comparison(BaseModel):
                 "the same ones: run both on them"
             )
         return baseline
+
+
+def teacher_accuracy_text(accuracy: Mapping[str, Sequence[float]]) -> str:
+    """How often a teacher is right, in words.
+
+    Args:
+        accuracy: Target split → shares, 0–1, one for each seed where they have other teachers.
+
+    Example:
+        >>> teacher_accuracy_text({"target_test": (0.81, 0.80), "target_val": (0.79, 0.83)})
+        '80.5 ± 0.7% of target_test and 81.0 ± 2.8% of target_val'
+    """
+    return " and ".join(f"{percent(shares)}% of {split}" for split, shares in accuracy.items())

@@ -48,6 +48,20 @@ class Preprocessing(BaseModel):
     frames_per_second: float | None = None
     """Rate at which the frames of a clip are taken from the video; None of pictures."""
 
+    def resized(self, image_size: int | None) -> Preprocessing:
+        """The same with inputs of another height and width.
+
+        Args:
+            image_size: In pixels; None leaves them as they are.
+
+        Example:
+            >>> Preprocessing(input_size=(3, 8, 112, 112), mean=(0.5,), std=(0.5,)).resized(160).input_size
+            (3, 8, 160, 160)
+        """
+        if image_size is None:
+            return self
+        return self.model_copy(update={"input_size": (*self.input_size[:-2], image_size, image_size)})
+
 
 class Domain(Reader):
     """The medium's side of the library: how it is read (`Reader`), transformed, looked at and shown.

@@ -167,15 +167,15 @@ def _collect_study(
     study: StudyFolder, strategy: str | None, seed: int, manifest: str | Path | None, pictures: int
 ) -> ReportData:
     folder, options = study.path, study.record.options
-    predictions = study.seed(seed) / "predictions"
-    if not predictions.exists():
+    if not study.seed(seed).exists():
         raise ConfigError(
-            f"{folder} has no predictions of seed {seed} ({predictions}): it has "
+            f"{folder} has no predictions of seed {seed} ({study.seed(seed)}): it has "
             f"{', '.join(sorted(entry.name for entry in folder.glob('seed*'))) or 'none yet'}"
         )
+    predictions = study.predictions(f"seed{seed}/teacher")
     confusion = count_table(predictions)
     alignment = Alignment.of(options.alignment, confusion.weak_vocabulary, confusion.teacher_vocabulary)
-    spaces, notes = _stored_spaces(predictions, options.strategies, alignment)
+    spaces, notes = _stored_spaces(study.seed(seed), predictions, options.strategies, alignment)
     comparison = study.comparison()
     notes += _missing_results(comparison, options)
     listed, why = _manifest(study, predictions, manifest)
@@ -242,12 +242,12 @@ def _with_examples(data: ReportData, predictions: Path, media: SampleMedia, pict
 
 
 def _stored_spaces(
-    predictions: Path, strategies: Iterable[str], alignment: Alignment
+    seeded: Path, predictions: Path, strategies: Iterable[str], alignment: Alignment
 ) -> tuple[list[StrategySpace], list[str]]:
     """The spaces that a study trained on, and which of its strategies have none yet."""
     spaces, notes = [], []
     for name in strategies:
-        table = predictions.parent / slug(name) / "relabeled.parquet"
+        table = seeded / slug(name) / "relabeled.parquet"
         if not table.exists():
             notes.append(f"{name} has not been run yet.")
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from sublabel.evaluation import Comparison
+from sublabel.evaluation import Comparison, teacher_accuracy_text
 from sublabel.labels import ConfusionMatrix
 from sublabel.study.folder import RecordedOptions, StudyFolder, read_artifact
 from sublabel.tables import Manifest
@@ -77,11 +76,14 @@ def _facts(
 
 
 def _teacher(options: RecordedOptions, comparison: Comparison | None) -> str:
-    trained = f"{options.backbone} trained on the clean target set"
-    runs = comparison.without_pretraining() if comparison else []
-    if not runs:
-        return trained
-    return f"{trained}; top-1 on the test set {statistics.fmean(run.primary for run in runs):.1%}"
+    own = options.teacher.get("backbone")
+    trained = (
+        f"{options.backbone} trained on the clean target set"
+        if own is None
+        else f"{own} ({options.teacher.get('training')} on the clean target set)"
+    )
+    accuracy = comparison.teacher_accuracy if comparison else {}
+    return f"{trained}; right on {teacher_accuracy_text(accuracy)}" if accuracy else trained
 
 
 def _splits(manifest: Manifest) -> str:

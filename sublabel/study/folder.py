@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 STUDY_FILE = "study.json"
+TEACHER_FOLDER = "teacher_model"
+ACCURACY_FILE = "teacher_accuracy.json"
 COMPARISON_FILE = "comparison.json"
 
 DIGEST_LETTERS = 12
@@ -38,7 +40,7 @@ LONGEST_NAME = 60
 # Such a name is its own folder, with underscores, which it cannot have, for its spaces.
 PLAIN_NAME = re.compile(r"[a-z0-9]+(?:[ -][a-z0-9]+)*")
 # Beside the rows' folders lie the study's own; Windows keeps devices under some names.
-TAKEN_NAMES = re.compile(r"teacher|predictions|clips\d+|con|prn|aux|nul|com\d|lpt\d")
+TAKEN_NAMES = re.compile(r"teacher|teacher_model|predictions|clips\d+|con|prn|aux|nul|com\d|lpt\d")
 
 
 def slug(name: str) -> str:
@@ -106,6 +108,7 @@ class RecordedOptions(BaseModel):
     finetune: dict[str, Any]
     pretrained: bool = False
     weights: str | None = None
+    teacher: dict[str, Any] = {}
     alignment: dict[str, str | list[str]] | None = None
     clips_per_video: tuple[int, ...] = ()
     curve: tuple[str, ...] = ()

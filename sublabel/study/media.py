@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,12 @@ class StudyMedia:
         self.is_settled = is_settled
         self._media: dict[str, MediaTable] = {}
         self._labels: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def target_splits(self) -> tuple[str, ...]:
+        """The splits with clean labels that the manifest has, `target_val` only where it is there."""
+        has_val = next(self.manifest.filter(split="target_val").batches(["sample_id"]), None) is not None
+        return ("target_test", "target_train", *(["target_val"] if has_val else []))
 
     def table(self, split: str) -> MediaTable:
         """The rows of a split and their media; decoded first if the study wants it so."""

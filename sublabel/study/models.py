@@ -22,9 +22,11 @@ from sublabel.files import write_atomically
 from sublabel.media import MediaTable
 from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
+from sublabel.study.media import StudyMedia
 from sublabel.study.options import StudyOptions
 from sublabel.teacher import Teacher, as_teacher
 from sublabel.training import (
+    LabeledDataset,
     LoadedModel,
     MediaInputs,
     TrainedModel,
@@ -72,6 +74,9 @@ class StudyModels:
         _, preprocessing = self.new_backbone(seed=0)
         for stage in (self.options.pretrain, self.options.finetune):
             self.domain.training_transform(preprocessing, stage.augmentation)
+        if self.options.teacher.backbone is not None:
+            _, preprocessing = self.new_teacher_backbone(seed=0)
+            self.domain.training_transform(preprocessing, self.options.teacher.finetune.augmentation)
 
     def new_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
         """The same start for every strategy of a seed.
@@ -81,11 +86,25 @@ class StudyModels:
         Args:
             seed: Of all that is drawn from now on.
         """
+        return self._begin(seed, self.options.backbone, self.options.pretrained, self.options.weights)
+
+    def new_teacher_backbone(self, seed: int) -> tuple[nn.Module, Preprocessing]:
+        """The start of a teacher of its own; without one, the same as the students'.
+
+        Args:
+            seed: Of all that is drawn from now on.
+        """
+        options = self.options.teacher
+        if options.backbone is None:
+            return self.new_backbone(seed)
+        backbone, own = self._begin(seed, options.backbone, options.pretrained, options.weights)
+        return backbone, own.resized(options.image_size)
+
+    def _begin(
+        self, seed: int, name: str, pretrained: bool, weights: str | None
+    ) -> tuple[nn.Module, Preprocessing]:
         L.seed_everything(seed, workers=True, verbose=False)
-        options = self.options
-        backbone = self.domain.create_backbone(
-            options.backbone, pretrained=options.pretrained, weights=options.weights
-        )
+        backbone = self.domain.create_backbone(name, pretrained=pretrained, weights=weights)
         return backbone, self.domain.preprocessing(backbone)
 
     def trainer(self) -> L.Trainer:
@@ -119,6 +138,33 @@ class StudyModels:
         )
         return MediaInputs(media, transform, exceptions=unflipped, exceptional_transform=as_shown)
 
+    def target_training(
+        self, media: StudyMedia, preprocessing: Preprocessing, options: TrainOptions
+    ) -> LabeledDataset:
+        """The augmented target set.
+
+        Args:
+            media: The study's.
+            preprocessing: What the backbone wants.
+            options: Whose augmentation is made.
+        """
+        labels, names = media.target_labels("target_train"), media.vocabulary.names
+        unflipped = [label for label, name in enumerate(names) if name in self.options.no_flip]
+        table = media.table("target_train")
+        inputs = self.training_inputs(table, preprocessing, options, np.isin(labels, unflipped))
+        return LabeledDataset(inputs, labels)
+
+    def seen_by_teacher(self, media: StudyMedia, preprocessing: Preprocessing, split: str) -> LabeledDataset:
+        """A target split as a teacher looks at it: one view, not augmented.
+
+        Args:
+            media: The study's.
+            preprocessing: What the backbone wants.
+            split: Its name.
+        """
+        inputs = MediaInputs(media.table(split), self.domain.evaluation_transform(preprocessing))
+        return LabeledDataset(inputs, media.target_labels(split))
+
     def stage(self, folder: Path, preprocessing: Preprocessing) -> dict[str, Any]:
         """The arguments that every training of the study has.
 
@@ -133,7 +179,14 @@ class StudyModels:
             "checkpoint": folder / CHECKPOINT,
         }
 
-    def save(self, folder: Path, model: TrainedModel, seed: int, fingerprints: dict[str, str]) -> None:
+    def save(
+        self,
+        folder: Path,
+        model: TrainedModel,
+        seed: int,
+        fingerprints: dict[str, str],
+        backbone: str | None = None,
+    ) -> None:
         """Save a model with its card and its log, in place of its checkpoint.
 
         Args:
@@ -141,6 +194,7 @@ class StudyModels:
             model: What a stage made.
             seed: Of its training.
             fingerprints: Of what it was made from.
+            backbone: Its backbone's name; default: the students'.
         """
         lines = "".join(f"{json.dumps(dict(entry))}\n" for entry in model.log)
         with write_atomically(folder / "training.jsonl") as file:
@@ -148,7 +202,7 @@ class StudyModels:
         model.save(
             folder,
             domain=self.domain,
-            backbone=self.options.backbone,
+            backbone=backbone or self.options.backbone,
             fingerprints=fingerprints,
             made_by={"seed": seed, "precision": self.precision},
         )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from sublabel.labels import Strategy
-from sublabel.options import HeadKind, TrainOptions
+from sublabel.options import HeadKind, TeacherOptions, TrainOptions
 from sublabel.study.strategies import BASELINE, default_strategies
 
 MAY_GROW: dict[str, Any] = {"may_grow": True}
@@ -29,6 +29,7 @@ class StudyOptions(BaseModel):
         default=None,
         description="weak name → target names that agree with it ([]: none); all others agree by equal names",
     )
+    teacher: TeacherOptions = TeacherOptions()
     teacher_top_k: PositiveInt = Field(
         default=5, description="how many of its classes the teacher's pass keeps for each sample"
     )

@@ -22,6 +22,7 @@ from sublabel.labels import Alignment
 from sublabel.media.domain import Preprocessing
 from sublabel.media.shards import missing_shards, shard_numbers
 from sublabel.options import TrainOptions
+from sublabel.study.folder import TEACHER_FOLDER
 from sublabel.study.study import Study
 from sublabel.tables import Manifest, source_ranks
 from sublabel.tables.io import is_remote
@@ -183,14 +184,17 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
     for row in first:
         folder = study.folder(row)
         yield finetuning(f"{folder.parent.name}/teacher", folder)
-        shards = folder.parent / "predictions"
+    look = _teacher_flops(study, flops)
+    for seed in dict.fromkeys(0 if study.teaching.is_shared else row.seed for row in first):
+        folder = study.teaching.folder(seed)
+        place = "" if study.teaching.is_shared else f"{folder.name}/"
+        if study.teaching.has_own_backbone:
+            yield _own_teacher(study, f"{place}{TEACHER_FOLDER}", train.samples, look)
+        shards = folder / "predictions"
         rows = shard_rows(shards, weak.samples, processes)
         numbers = shard_numbers(weak.samples, rows if study.given_predictions is None else weak.samples)
         done = not missing_shards(shards, "parquet", numbers)
-        # What is given costs what nobody here knows, or nothing.
-        is_given = study.teacher is not None or study.given_predictions is not None
-        looks = 0.0 if is_given else flops * weak.samples
-        yield Stage(f"{folder.parent.name}/predictions", done, weak.samples, 0, 0, looks)
+        yield Stage(f"{place}predictions", done, weak.samples, 0, 0, look * weak.samples)
     for row in others:
         folder, clips = study.folder(row), row.clips_per_video
         samples = weak.samples if clips is None else _clips(study.manifest, clips)
@@ -203,6 +207,24 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
     left = sum(not (folder / "metrics.json").exists() for folder in tested)
     label = f"tests ({left} of {len(tested)}, {views} views)"
     yield Stage(label, left == 0, test.samples, 0, 0, flops * test.samples * views * left)
+
+
+def _teacher_flops(study: Study, flops: float) -> float:
+    """Operations of a teacher's look at one input; what is given costs what nobody here knows, or nothing."""
+    if study.teaching.is_given:
+        return 0.0
+    if not study.teaching.has_own_backbone:
+        return flops
+    backbone, preprocessing = study.models.new_teacher_backbone(seed=0)
+    return _features(backbone, preprocessing.input_size)[1]
+
+
+def _own_teacher(study: Study, label: str, samples: int, flops: float) -> Stage:
+    folder = study.out / label
+    options = study.options.teacher
+    if options.training == "finetune":
+        return _training(label, folder, options.finetune, samples, flops, study.models.devices_a_step)
+    return Stage(label, (folder / "card.json").exists(), samples, 0, 0, flops * samples)
 
 
 def _training(

@@ -8,8 +8,11 @@ run again:
     comparison.json, comparison.md   the table, and the curve over clips per video
     media/<split>/                   with `decode_once`: the decoded media
     <split>-<manifest>.json          target samples that cannot be read, and why
-    seed0/teacher/                   the model without weak pre-training, and the teacher
+    seed0/teacher/                   the model without weak pre-training, and the teacher if none is said
+    seed0/teacher_model/             a teacher of its own
     seed0/predictions/               the teacher's pass over the weak split
+    seed0/teacher_accuracy.json      how often it is right on the target splits
+    teacher_model/, predictions/, …  the same of a teacher that does not differ between seeds
     seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json
     seed0/clips<N>/                  the same with at most N samples of each source: predictions.parquet, …
 """
@@ -38,13 +41,14 @@ from sublabel.jobs import job_map
 from sublabel.media.domain import Domain
 from sublabel.options import RunOptions
 from sublabel.provenance import fingerprint, refuse_others
-from sublabel.study.classes import StudyClasses, weak_sample_ids
+from sublabel.study.classes import StudyClasses
 from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
 from sublabel.study.media import StudyMedia
 from sublabel.study.models import StudyModels, saying_how_to_go_on
 from sublabel.study.options import StudyOptions
 from sublabel.study.rows import Row, rows_of
 from sublabel.study.strategies import BASELINE
+from sublabel.study.teaching import StudyTeaching, refuse_two_teachers
 from sublabel.tables import (
     Relabeled,
     open_manifest,
@@ -54,7 +58,7 @@ from sublabel.tables import (
     select_predictions,
     source_ranks,
 )
-from sublabel.teacher import Teacher, predict_manifest
+from sublabel.teacher import Teacher
 from sublabel.training import (
     LabeledDataset,
     MediaInputs,
@@ -104,8 +108,7 @@ class Study:
         teacher: Teacher | TrainedModel | None = None,
         predictions: str | Path | None = None,
     ) -> None:
-        if teacher is not None and predictions is not None:
-            raise ConfigError("the study got a teacher and finished predictions: give one of them")
+        refuse_two_teachers(options.teacher, teacher, predictions)
         self.domain = domain
         self.options = options
         self.out = Path(out)
@@ -132,6 +135,9 @@ class Study:
             self.out,
             is_settled=holds_study(self.out),
         )
+        self.teaching = StudyTeaching(
+            self.models, self.media, self.classes, self.out, self.teacher, predictions
+        )
 
     def run(self, method: Callable[[Study, Row], RunMetrics] | None = None) -> Comparison:
         """Run all that has not been run yet, and write the table.
@@ -155,12 +161,18 @@ class Study:
             runs = list((run_all if len(first) > 1 else map)(method, itertools.repeat(self), first))
             for row in first:
                 self.predict(row.seed)
+                self.teaching.accuracy(row.seed)
             for row in others:
                 # What leaves nothing to train on must not wait until its turn comes.
                 self.relabel(row)
             runs += run_all(method, itertools.repeat(self), others)
         tested = np.count_nonzero(self.media.target_labels("target_test") >= 0)
-        comparison = Comparison(runs=tuple(runs), baseline=BASELINE, test_samples=int(tested))
+        comparison = Comparison(
+            runs=tuple(runs),
+            baseline=BASELINE,
+            test_samples=int(tested),
+            teacher_accuracy=self.teaching.accuracies([row.seed for row in first]),
+        )
         write_json(self.out / COMPARISON_FILE, comparison.to_dict())
         with write_atomically(self.out / "comparison.md") as file:
             file.write(comparison.to_markdown().encode())
@@ -179,30 +191,11 @@ class Study:
     def predict(self, seed: int) -> Path:
         """What the teacher of a seed said of every weak sample: a folder of shards.
 
-        The teacher is the one that was given, or the model of the first row; or what was given are finished
-        predictions, of which the study keeps those of its weak samples.
+        The teacher is the one that was given or that the options describe, or else the model of the first
+        row; or what was given are finished predictions, of which the study keeps those of its weak samples.
         """
         self._begin()
-        out = seed_folder(self.out, seed) / "predictions"
-        weak = self.manifest.filter(split="weak")
-        if self.given_predictions is not None:
-            shard = out / "part-00000.parquet"
-            if not shard.exists():
-                select_predictions(self.given_predictions, shard, weak_sample_ids(self.manifest))
-            return out
-        preprocessing = self.models.new_backbone(seed)[1]
-        summary = predict_manifest(
-            weak,
-            self.teacher or self._trained_teacher(seed),
-            out,
-            reader=self.media.table("weak").reader if self.run_options.decode_once else self.domain,
-            transform=self.domain.evaluation_transform(preprocessing),
-            weak_vocabulary=self.classes.weak,
-            batch_size=self.run_options.eval_batch_size,
-            num_workers=self.run_options.num_workers,
-        )
-        _log.info("%s: %s", out, summary)
-        return out
+        return self.teaching.predict(seed)
 
     def relabel(self, row: Row) -> Relabeled:
         """Turn a row's (weak label, teacher prediction) pairs into pre-training targets by its strategy.
@@ -268,24 +261,15 @@ class Study:
         folder = self.folder(row) if row.strategy is None else self.folder(row) / "finetuned"
         if (folder / "card.json").exists():
             return folder
-        options, names = self.options.finetune, self.classes.target.names
-        labels = self.media.target_labels("target_train")
+        options = self.options.finetune
         backbone, preprocessing = self.models.new_backbone(row.seed)
         report = None if pretrained is None else warm_start(backbone, pretrained)
-        unflipped = np.isin(
-            labels, [label for label, name in enumerate(names) if name in self.options.no_flip]
-        )
         with saying_how_to_go_on():
             model = finetune(
                 backbone,
-                LabeledDataset(
-                    self.models.training_inputs(
-                        self.media.table("target_train"), preprocessing, options, unflipped
-                    ),
-                    labels,
-                ),
+                self.models.target_training(self.media, preprocessing, options),
                 options,
-                classes=names,
+                classes=self.classes.target.names,
                 **self.models.stage(folder, preprocessing),
             )
         prints = {"manifest": self.fingerprint}
@@ -322,11 +306,8 @@ class Study:
         write_json(stored, metrics.model_dump(mode="json"))
         return metrics
 
-    def _trained_teacher(self, seed: int) -> Teacher:
-        return self.models.teacher(load_model(self.folder(Row(None, seed)), domain=self.domain))
-
     def _predictions(self, row: Row) -> Path:
-        whole = seed_folder(self.out, row.seed) / "predictions"
+        whole = self.teaching.folder(row.seed) / "predictions"
         if row.clips_per_video is None:
             return whole
         chosen = seed_folder(self.out, row.seed, row.clips_per_video) / "predictions.parquet"
@@ -359,7 +340,7 @@ class Study:
             "manifest": self.fingerprint,
             "domain": self.domain.options(),
             "number of devices": self.models.devices_a_step,
-            "teacher": None if self.teacher is None else self.teacher.fingerprint,
+            **({} if self.teacher is None else {"teacher": self.teacher.fingerprint}),
             "predictions": None if given is None else fingerprint(given),
         }
 
@@ -379,7 +360,7 @@ class Study:
         """Look at the target samples, and claim the folder, before the first stage that leaves something."""
         if self._has_begun:
             return
-        for split in ("target_test", "target_train"):
+        for split in self.media.target_splits:
             self.media.target_labels(split)
         # Not before: a manifest from which unreadable samples were taken after a refusal is another one.
         self._has_begun = True

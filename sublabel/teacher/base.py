@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from sublabel.errors import ConfigError, LabelError
 from sublabel.labels import Pairs, Vocabulary
 from sublabel.training.checkpoint import state_fingerprint
-from sublabel.training.classifier import lay_out_channels_last, memory_format
-
-HALF_PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+from sublabel.training.classifier import (
+    HALF_PRECISIONS,
+    default_device,
+    lay_out_channels_last,
+    memory_format,
+)
 
 
 class TeacherPrediction(NamedTuple):
@@ -145,7 +148,7 @@ class ModuleTeacher:
     ) -> None:
         if top_k < 1:
             raise ConfigError(f"top_k is {top_k}; a teacher must name at least one class")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = default_device() if device is None else torch.device(device)
         self.module = module.eval().to(self.device)
         lay_out_channels_last(self.module)
         self.half_precision = HALF_PRECISIONS.get(precision)

@@ -4,7 +4,7 @@ from sublabel.torchvision_cure import ensure_torchvision
 
 ensure_torchvision()
 
-from sublabel.options import RunOptions, TrainOptions  # noqa: E402
+from sublabel.options import ProbeOptions, RunOptions, TrainOptions  # noqa: E402
 from sublabel.training.checkpoint import (  # noqa: E402
     LoadedModel,
     ModelCard,
@@ -43,6 +43,12 @@ from sublabel.training.modules import (  # noqa: E402
     adamw,
     sgd,
 )
+from sublabel.training.probe import (  # noqa: E402
+    LabeledFeatures,
+    extract_features,
+    fit_probe,
+    probe,
+)
 from sublabel.training.trainer import make_trainer, refuse_several_devices, start_processes  # noqa: E402
 
 __all__ = [
@@ -57,12 +63,14 @@ __all__ = [
     "LabelDataModule",
     "LabelLookup",
     "LabeledDataset",
+    "LabeledFeatures",
     "LoadedModel",
     "MediaInputs",
     "ModelCard",
     "Objective",
     "OptimizerFactory",
     "PretrainModule",
+    "ProbeOptions",
     "RunOptions",
     "SampledCrossEntropy",
     "TrainOptions",
@@ -72,12 +80,15 @@ __all__ = [
     "as_targets",
     "best_precision",
     "card_domain",
+    "extract_features",
     "finetune",
+    "fit_probe",
     "head_factory",
     "load_model",
     "load_weights",
     "make_trainer",
     "pretrain",
+    "probe",
     "read_card",
     "refuse_several_devices",
     "save_model",

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from sublabel.errors import ConfigError
 from sublabel.training.heads import HeadFactory
 
+HALF_PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What Lightning's flags multiply in; all others run a module as it is."""
+
 
 class Classifier(nn.Module):
     """A backbone and a head; takes media as uint8 and normalises them on the device.
@@ -89,6 +92,11 @@ def lay_out_channels_last(module: nn.Module) -> None:
             part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
         elif isinstance(part, nn.Conv3d):
             part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last_3d)
+
+
+def default_device() -> torch.device:
+    """The accelerator when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def best_precision() -> str:

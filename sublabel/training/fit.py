@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sublabel.errors import ConfigError
 from sublabel.labels import Targets, Vocabulary
 from sublabel.media.domain import Domain, Preprocessing
-from sublabel.options import RunOptions, TrainOptions
+from sublabel.options import ProbeOptions, RunOptions, TrainOptions
 from sublabel.training.checkpoint import LoadedModel, ModelCard, WarmStartReport, save_model, warm_start
 from sublabel.training.classifier import Classifier
 from sublabel.training.data import LabelDataModule, LabeledDataset, as_targets
@@ -37,11 +37,11 @@ class TrainedModel:
     """Backbone and head; in evaluation mode."""
     classes: tuple[str, ...]
     """A name for each output."""
-    options: TrainOptions
+    options: TrainOptions | ProbeOptions
     steps: int
-    """Optimiser steps."""
+    """Optimiser steps; 0 of a probe."""
     log: tuple[Mapping[str, float], ...] = ()
-    """An entry an epoch: `epoch`, `step`, `train/loss`, …"""
+    """An entry an epoch: `epoch`, `step`, `train/loss`, …; of a probe one for each `l2` with `val/loss`."""
     preprocessing: Preprocessing | None = None
     """What the backbone wants as input, where it is known."""
     warm_start: WarmStartReport | None = None
@@ -212,7 +212,7 @@ def finetune(
         SublabelError: The loss is not finite.
     """
     options, run = options or TrainOptions(), run or RunOptions()
-    names = _class_names(classes, dataset)
+    names = class_names(classes, dataset)
     data = _loaders(dataset, val, (len(names),), options, run)
     if isinstance(model, TrainedModel | LoadedModel):
         preprocessing = preprocessing or model.preprocessing
@@ -343,7 +343,16 @@ def _seed(seed: int | None) -> None:
         L.seed_everything(seed, workers=True, verbose=False)
 
 
-def _class_names(classes: Sequence[str] | None, dataset: Any) -> tuple[str, ...]:
+def class_names(classes: Sequence[str] | None, dataset: Any) -> tuple[str, ...]:
+    """The names of a data set's classes.
+
+    Args:
+        classes: They themselves; None: what the data set says.
+        dataset: With an attribute `classes`, where they are not given.
+
+    Raises:
+        ConfigError: They are not known.
+    """
     names = getattr(dataset, "classes", None) if classes is None else classes
     if names is None:
         raise ConfigError(

@@ -73,8 +73,13 @@ def manifest(tmp_path_factory):
 
 
 def study(manifest, out, **options):
-    """A study of the small manifest; options may be of what is compared or of how it is run."""
+    """A study of the small manifest; options may be of what is compared or of how it is run.
+
+    `teacher` is a given one, `teacher_options` are those of one that the study trains.
+    """
     given = {name: options.pop(name) for name in ("teacher", "predictions") if name in options}
+    if "teacher_options" in options:
+        options["teacher"] = options.pop("teacher_options")
     run = RunOptions(**{name: options.pop(name) for name in RunOptions.model_fields if name in options})
     return Study(manifest, ImageDomain(8), StudyOptions(**{**FAST, **options}), out, run=run, **given)
 

@@ -8,7 +8,7 @@ import pytest
 
 import sublabel as sl
 from sublabel.errors import ConfigError
-from sublabel.options import RunOptions, TrainOptions
+from sublabel.options import ProbeOptions, RunOptions, TeacherOptions, TrainOptions
 from sublabel.study import Row, StudyOptions, train_row
 from sublabel.training import load_model, read_card
 from tests.study.conftest import FAST, ONE_ROW, study, with_sources
@@ -145,6 +145,6 @@ def test_how_a_study_is_run_may_change_in_a_begun_folder(finished, manifest, cha
 
 def test_no_option_says_both_what_is_made_and_how_it_is_run():
     assert not StudyOptions.model_fields.keys() & RunOptions.model_fields.keys()
-    for options in (StudyOptions, RunOptions, TrainOptions):
+    for options in (StudyOptions, RunOptions, TrainOptions, TeacherOptions, ProbeOptions):
         for name, field in options.model_fields.items():
-            assert field.description or name in ("pretrain", "finetune"), name
+            assert field.description or name in ("pretrain", "finetune", "teacher", "probe"), name

@@ -48,12 +48,12 @@ def seen(manifest, tmp_path_factory):
 
 def test_the_given_teacher_looks_at_every_weak_sample(seen, manifest):
     out, comparison = seen
-    predictions = pq.read_table(out / "seed0" / "predictions").to_pylist()
+    predictions = pq.read_table(out / "predictions").to_pylist()
     names = Seeing().vocabulary.names
     assert {row["sample_id"]: names[row["top_ids"][0]] for row in predictions} == {
         row["sample_id"]: row["label"] for row in weak_rows(manifest)
     }
-    metadata = read_predictions_metadata(out / "seed0" / "predictions")
+    metadata = read_predictions_metadata(out / "predictions")
     assert metadata.teacher_fingerprint == Seeing().fingerprint
     assert metadata.teacher_vocabulary == Seeing().vocabulary
     # What the teacher says is the clean label: raw SPL has a class for each pair of weak and clean label.
@@ -128,16 +128,16 @@ def test_a_teacher_whose_answers_are_none_ends_the_study_and_leaves_no_shard(man
 
     with pytest.raises(ConfigError, match="the teacher's answer to a batch of 120 samples is no prediction"):
         study(manifest, tmp_path, **TWO_ROWS, teacher=Rising()).run()
-    assert not list((tmp_path / "seed0" / "predictions").iterdir())
+    assert not list((tmp_path / "predictions").iterdir())
     assert not list(tmp_path.rglob("relabeled.parquet"))
 
 
 def test_finished_predictions_are_as_good_as_the_teacher_that_made_them(seen, manifest, tmp_path):
     out, comparison = seen
-    given = out / "seed0" / "predictions"
+    given = out / "predictions"
     again = study(manifest, tmp_path, **TWO_ROWS, predictions=given)
     assert again.run().runs == comparison.runs
-    assert pq.read_table(tmp_path / "seed0" / "predictions").equals(pq.read_table(given))
+    assert pq.read_table(tmp_path / "predictions").equals(pq.read_table(given))
 
 
 def test_predictions_of_ones_own_follow_their_samples(manifest, tmp_path):
@@ -227,10 +227,10 @@ def test_a_dry_run_counts_no_work_for_a_teacher_that_is_given(manifest, tmp_path
     for more in ({"teacher": Seeing()}, {"predictions": given}):
         made = study(manifest, tmp_path / "out", **TWO_ROWS, **more)
         stages = {stage.name: stage for stage in plan_study(made).stages}
-        assert stages["seed0/predictions"].flops == 0
-        assert not stages["seed0/predictions"].done
+        assert stages["predictions"].flops == 0
+        assert not stages["predictions"].done
     made.predict(0)
-    assert {stage.name: stage for stage in plan_study(made).stages}["seed0/predictions"].done
+    assert {stage.name: stage for stage in plan_study(made).stages}["predictions"].done
 
 
 def test_a_given_module_teacher_is_told_by_its_weights():
