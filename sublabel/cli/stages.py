@@ -115,11 +115,11 @@ def test(options: Namespace) -> None:
         MediaInputs(media, domain.test_transform(model.preprocessing)),
         media.labels("label", model.vocabulary),
     )
-    scores = measure(model, data, metrics=options.metrics, views=domain.num_views, run=run)
+    found = measure(model, data, metrics=options.metrics, views=domain.num_views, run=run)
     if options.json:
-        sys.stdout.write(json.dumps({"samples": len(data), **scores}) + "\n")
+        sys.stdout.write(json.dumps({"samples": len(data), **found.metrics}) + "\n")
     else:
-        _print("\n".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        _print("\n".join(f"{name} {value:.4f}" for name, value in found.metrics.items()))
 
 
 def compare(options: Namespace) -> None:

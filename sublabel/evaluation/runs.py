@@ -20,6 +20,8 @@ class RunMetrics(BaseModel):
     seed: int
     metrics: dict[str, float]
     """Metric → value, `top1` and whatever else the test measured; shares are 0–1."""
+    validation: dict[str, float] | None = None
+    """The same metrics on clean samples that are for choosing, `target_val`; None where there are none."""
     start: Literal["scratch", "initialised"] = "scratch"
     """What the backbone had before any training: random weights, or published or the user's ones."""
     classes: int | None = None
@@ -30,6 +32,12 @@ class RunMetrics(BaseModel):
     """Weak samples that there were."""
     steps: int | None = None
     """Optimiser steps of pre-training."""
+    pretrain_loss: float | None = None
+    """Mean loss of the last epoch of pre-training."""
+    pretrain_accuracy: float | None = None
+    """Share of its own labels that the model was right on in the last epoch of pre-training, 0–1."""
+    largest_class: float | None = None
+    """Share of the largest pre-training class, 0–1: what a model that has learned nothing is right on."""
     clips_per_video: int | None = None
     """A point of the curve: at most so many weak samples of each video; None for all, which is the table."""
 

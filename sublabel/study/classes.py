@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from sublabel.errors import ConfigError, TableError
 from sublabel.labels import Alignment, Vocabulary
 from sublabel.study.options import StudyOptions
+from sublabel.study.outcomes import tested_splits
 from sublabel.tables import Manifest, iter_batches, read_predictions_metadata
 from sublabel.teacher import Teacher
 
@@ -85,13 +86,13 @@ def _refuse_missing_predictions(manifest: Manifest, predictions: str | Path) -> 
 
 
 def _refuse_untrained(manifest: Manifest, target: Vocabulary) -> None:
-    tested = manifest.filter(split="target_test").vocabulary("label")
-    untrained = sorted({*tested} - {*target})
-    if untrained:
-        raise TableError(
-            f"target_test has the class {untrained[0]!r}, and target_train has not: every class that is "
-            "tested needs training samples"
-        )
+    for split in tested_splits(manifest):
+        untrained = sorted({*manifest.filter(split=split).vocabulary("label")} - {*target})
+        if untrained:
+            raise TableError(
+                f"{split} has the class {untrained[0]!r}, and target_train has not: every class that is "
+                "tested needs training samples"
+            )
 
 
 def _refuse_unknown(names: tuple[str, ...], known: set[str]) -> None:

@@ -22,6 +22,7 @@ from sublabel.labels import Vocabulary
 from sublabel.media import MEDIA_COLUMNS, CachedReader, DecodedMedia, MediaTable, decode_manifest
 from sublabel.media.domain import Domain
 from sublabel.options import RunOptions
+from sublabel.study.outcomes import tested_splits
 from sublabel.tables import Manifest
 
 _log = logging.getLogger(__name__)
@@ -59,14 +60,16 @@ class StudyMedia:
         self.run = run
         self.out = out
         self.is_settled = is_settled
+        self.tested = tested_splits(manifest)
+        """The splits that models are tested on: `target_val` only where the manifest has it."""
         self._media: dict[str, MediaTable] = {}
         self._labels: dict[str, np.ndarray] = {}
 
     @cached_property
     def target_splits(self) -> tuple[str, ...]:
         """The splits with clean labels that the manifest has, `target_val` only where it is there."""
-        has_val = next(self.manifest.filter(split="target_val").batches(["sample_id"]), None) is not None
-        return ("target_test", "target_train", *(["target_val"] if has_val else []))
+        test, *validation = self.tested
+        return (test, "target_train", *validation)
 
     def table(self, split: str) -> MediaTable:
         """The rows of a split and their media; decoded first if the study wants it so."""
@@ -95,6 +98,11 @@ class StudyMedia:
         readable = pc.invert(pc.is_in(media.rows["sample_id"], pa.array(list(failures), pa.string())))
         self._labels[split] = np.where(readable.to_numpy(), labels, -1)
         return self._labels[split]
+
+    def labeled_ids(self, split: str) -> pa.Array:
+        """The ids of the samples of a target split that have a label and can be read, string (M,)."""
+        ids = self.table(split).rows["sample_id"].combine_chunks().cast(pa.string())
+        return ids.filter(pa.array(self.target_labels(split) >= 0))
 
     def _failures(self, split: str) -> dict[str, str]:
         """`sample_id` → reason of the target samples that cannot be read.

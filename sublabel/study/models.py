@@ -24,6 +24,7 @@ from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
 from sublabel.study.media import StudyMedia
 from sublabel.study.options import StudyOptions
+from sublabel.tables import Relabeled
 from sublabel.teacher import Teacher, as_teacher
 from sublabel.training import (
     LabeledDataset,
@@ -32,11 +33,12 @@ from sublabel.training import (
     TrainedModel,
     best_precision,
     make_trainer,
+    read_card,
     refuse_several_devices,
 )
 from sublabel.training.modules import make_metric
 
-CHECKPOINT = "last.ckpt"
+CHECKPOINT, LOG_FILE = "last.ckpt", "training.jsonl"
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class StudyModels:
             backbone: Its backbone's name; default: the students'.
         """
         lines = "".join(f"{json.dumps(dict(entry))}\n" for entry in model.log)
-        with write_atomically(folder / "training.jsonl") as file:
+        with write_atomically(folder / LOG_FILE) as file:
             file.write(lines.encode())
         model.save(
             folder,
@@ -207,6 +209,35 @@ class StudyModels:
             made_by={"seed": seed, "precision": self.precision},
         )
         (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def pretraining_facts(labels: Relabeled, folder: Path) -> dict[str, Any]:
+    """What was pre-trained on, and how far, as `RunMetrics` names it.
+
+    Args:
+        labels: Of the row.
+        folder: Of the pre-trained model; where there is none, as in a method of a user's own, nothing is
+            said of it.
+    """
+    kept = labels.targets.main_classes[labels.targets.keep]
+    facts = {
+        "classes": labels.space.num_classes,
+        "samples": len(kept),
+        "pool": len(labels.targets),
+        # Of several heads, their mean.
+        "largest_class": float(np.mean([np.bincount(head).max() / len(head) for head in kept.T])),
+    }
+    if not (folder / "card.json").exists():
+        return facts
+    log = folder / LOG_FILE
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    last = json.loads(lines[-1]) if lines else {}
+    return {
+        **facts,
+        "steps": read_card(folder).made_by.get("steps"),
+        "pretrain_loss": last.get("train/loss"),
+        "pretrain_accuracy": last.get("train/top1"),
+    }
 
 
 @contextmanager

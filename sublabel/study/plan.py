@@ -23,13 +23,12 @@ from sublabel.media.domain import Preprocessing
 from sublabel.media.shards import missing_shards, shard_numbers
 from sublabel.options import TrainOptions
 from sublabel.study.folder import TEACHER_FOLDER
+from sublabel.study.outcomes import is_tested
 from sublabel.study.study import Study
 from sublabel.tables import Manifest, source_ranks
 from sublabel.tables.io import is_remote
 from sublabel.teacher.passes import shard_rows
 
-STUDIED = ("weak", "target_train", "target_test")
-"""Splits that a study reads."""
 # A training step is a forward pass and two of its size backwards.
 PASSES_OF_A_STEP = 3
 
@@ -117,7 +116,8 @@ def plan_study(study: Study) -> StudyPlan:
         TableError: A split has no rows.
     """
     backbone, preprocessing = study.models.new_backbone(seed=0)
-    splits = tuple(_check_split(study, split, preprocessing) for split in STUDIED)
+    names = ("weak", "target_train", *study.media.tested)
+    splits = tuple(_check_split(study, split, preprocessing) for split in names)
     features, flops = _features(backbone, splits[0].input_shape)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     described = (
@@ -129,7 +129,8 @@ def plan_study(study: Study) -> StudyPlan:
 
 def _check_split(study: Study, name: str, preprocessing: Preprocessing) -> Split:
     manifest = study.manifest.filter(split=name)
-    transform = study.domain.test_transform if name == "target_test" else study.domain.evaluation_transform
+    has_views = name in study.media.tested
+    transform = study.domain.test_transform if has_views else study.domain.evaluation_transform
     row = next(batch.slice(0, 1).to_pylist()[0] for batch in manifest.batches() if batch.num_rows)
     try:
         media = study.domain.read(row)
@@ -172,7 +173,7 @@ def _features(backbone: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, f
 
 
 def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[Stage]:
-    weak, train, test = splits
+    weak, train, *tests = splits
     views = study.domain.num_views or 1
     options, devices = study.options, study.models.devices_a_step
     processes = study.models.trainer().world_size
@@ -204,9 +205,10 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
         )
         yield finetuning(f"{label}/finetuned", folder / "finetuned")
     tested = [study.folder(row) for row in first] + [study.folder(row) / "finetuned" for row in others]
-    left = sum(not (folder / "metrics.json").exists() for folder in tested)
+    left = sum(not is_tested(folder) for folder in tested)
     label = f"tests ({left} of {len(tested)}, {views} views)"
-    yield Stage(label, left == 0, test.samples, 0, 0, flops * test.samples * views * left)
+    samples = sum(split.samples for split in tests)
+    yield Stage(label, left == 0, samples, 0, 0, flops * samples * views * left)
 
 
 def _teacher_flops(study: Study, flops: float) -> float:

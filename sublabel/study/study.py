@@ -13,7 +13,8 @@ run again:
     seed0/predictions/               the teacher's pass over the weak split
     seed0/teacher_accuracy.json      how often it is right on the target splits
     teacher_model/, predictions/, …  the same of a teacher that does not differ between seeds
-    seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json
+    seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json and
+                                     outcomes.parquet: which clean samples were answered right
     seed0/clips<N>/                  the same with at most N samples of each source: predictions.parquet, …
 """
 
@@ -44,8 +45,9 @@ from sublabel.provenance import fingerprint, refuse_others
 from sublabel.study.classes import StudyClasses
 from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
 from sublabel.study.media import StudyMedia
-from sublabel.study.models import StudyModels, saying_how_to_go_on
+from sublabel.study.models import StudyModels, pretraining_facts, saying_how_to_go_on
 from sublabel.study.options import StudyOptions
+from sublabel.study.outcomes import METRICS_FILE, OUTCOMES_FILE, is_tested, write_outcomes
 from sublabel.study.rows import Row, rows_of
 from sublabel.study.strategies import BASELINE
 from sublabel.study.teaching import StudyTeaching, refuse_two_teachers
@@ -61,13 +63,14 @@ from sublabel.tables import (
 from sublabel.teacher import Teacher
 from sublabel.training import (
     LabeledDataset,
+    LoadedModel,
+    Measurement,
     MediaInputs,
     TrainedModel,
     finetune,
     head_factory,
     load_model,
     pretrain,
-    read_card,
     start_processes,
     test,
     warm_start,
@@ -277,34 +280,46 @@ class Study:
         return folder
 
     def test(self, row: Row, finetuned: Path) -> RunMetrics:
-        """Measure a fine-tuned model on the test split, over all test-time views of each sample."""
-        stored = finetuned / "metrics.json"
-        if stored.exists():
+        """Measure a fine-tuned model on the test split, and on `target_val` where there is one.
+
+        Every sample is measured over all its test-time views.
+        """
+        stored = finetuned / METRICS_FILE
+        if is_tested(finetuned):
             return RunMetrics.model_validate_json(stored.read_text(encoding="utf-8"))
-        classifier, card = load_model(finetuned, domain=self.domain)
-        transform = self.domain.test_transform(card.preprocessing)
-        scores = test(
-            classifier,
-            LabeledDataset(
-                MediaInputs(self.media.table("target_test"), transform),
-                self.media.target_labels("target_test"),
-            ),
+        pretraining = {}
+        if row.strategy is not None:
+            pretraining = pretraining_facts(self.relabel(row), self.folder(row) / "pretrained")
+        model = load_model(finetuned, domain=self.domain)
+        measured = {split: self._measure(model, split) for split in self.media.tested}
+        metrics = RunMetrics(
+            strategy=row.strategy,
+            seed=row.seed,
+            metrics=measured["target_test"].metrics,
+            validation=measured["target_val"].metrics if "target_val" in measured else None,
+            start="initialised" if self.options.pretrained or self.options.weights else "scratch",
+            clips_per_video=row.clips_per_video,
+            **pretraining,
+        )
+        _log.info("%s: top-1 %.4f", finetuned, metrics.primary)
+        outcomes = {
+            split: (self.media.labeled_ids(split).take(found.samples), found.correct)
+            for split, found in measured.items()
+        }
+        write_outcomes(finetuned / OUTCOMES_FILE, outcomes)
+        write_json(stored, metrics.model_dump(mode="json"))
+        return metrics
+
+    def _measure(self, model: LoadedModel, split: str) -> Measurement:
+        inputs = MediaInputs(self.media.table(split), self.domain.test_transform(model.preprocessing))
+        return test(
+            model,
+            LabeledDataset(inputs, self.media.target_labels(split)),
             metrics=self.options.metrics,
             views=self.domain.num_views,
             precision=self.models.precision,
             run=self.run_options,
         )
-        metrics = RunMetrics(
-            strategy=row.strategy,
-            seed=row.seed,
-            metrics=scores,
-            start="initialised" if self.options.pretrained or self.options.weights else "scratch",
-            clips_per_video=row.clips_per_video,
-            **self._pretraining_facts(row),
-        )
-        _log.info("%s: top-1 %.4f", finetuned, metrics.primary)
-        write_json(stored, metrics.model_dump(mode="json"))
-        return metrics
 
     def _predictions(self, row: Row) -> Path:
         whole = self.teaching.folder(row.seed) / "predictions"
@@ -317,18 +332,6 @@ class Study:
             kept = source_ranks(rows["source_id"], rows["sample_id"]) < row.clips_per_video
             select_predictions(whole, chosen, rows["sample_id"].filter(pa.array(kept)))
         return chosen
-
-    def _pretraining_facts(self, row: Row) -> dict[str, Any]:
-        if row.strategy is None:
-            return {}
-        labels, pretrained = self.relabel(row), self.folder(row) / "pretrained"
-        is_pretrained = (pretrained / "card.json").exists()
-        return {
-            "classes": labels.space.num_classes,
-            "samples": int(np.count_nonzero(labels.targets.keep)),
-            "pool": len(labels.targets),
-            "steps": read_card(pretrained).made_by.get("steps") if is_pretrained else None,
-        }
 
     @cached_property
     def _sameness(self) -> dict[str, Any]:

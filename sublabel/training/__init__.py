@@ -25,7 +25,7 @@ from sublabel.training.data import (  # noqa: E402
     MediaInputs,
     as_targets,
 )
-from sublabel.training.fit import TrainedModel, finetune, pretrain, test  # noqa: E402
+from sublabel.training.fit import TrainedModel, finetune, pretrain  # noqa: E402
 from sublabel.training.heads import FactorisedHead, HeadFactory, head_factory  # noqa: E402
 from sublabel.training.lookup import LabelLookup  # noqa: E402
 from sublabel.training.losses import (  # noqa: E402
@@ -34,6 +34,7 @@ from sublabel.training.losses import (  # noqa: E402
     SampledCrossEntropy,
     soft_cross_entropy,
 )
+from sublabel.training.measure import Measurement, test  # noqa: E402
 from sublabel.training.modules import (  # noqa: E402
     METRICS,
     OPTIMIZERS,
@@ -65,6 +66,7 @@ __all__ = [
     "LabeledDataset",
     "LabeledFeatures",
     "LoadedModel",
+    "Measurement",
     "MediaInputs",
     "ModelCard",
     "Objective",

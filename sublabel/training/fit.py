@@ -1,4 +1,4 @@
-"""The stages of the method that train or test: plain objects in, an artefact out.
+"""The stages of the method that train: plain objects in, an artefact out.
 
 A stage takes a backbone of yours or a model that another stage returned, any map-style data set of PyTorch,
 and options; it makes Lightning's trainer, or takes yours. `sublabel.study.Study` calls these functions and
@@ -25,8 +25,14 @@ from sublabel.training.checkpoint import LoadedModel, ModelCard, WarmStartReport
 from sublabel.training.classifier import Classifier
 from sublabel.training.data import LabelDataModule, LabeledDataset, as_targets
 from sublabel.training.heads import HeadFactory
-from sublabel.training.modules import METRICS, OPTIMIZERS, FinetuneModule, PretrainModule
-from sublabel.training.trainer import logged_epochs, make_trainer, refuse_damaged, refuse_used
+from sublabel.training.modules import OPTIMIZERS, FinetuneModule, PretrainModule
+from sublabel.training.trainer import (
+    logged_epochs,
+    make_trainer,
+    refuse_damaged,
+    refuse_other_processes,
+    refuse_used,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +47,8 @@ class TrainedModel:
     steps: int
     """Optimiser steps; 0 of a probe."""
     log: tuple[Mapping[str, float], ...] = ()
-    """An entry an epoch: `epoch`, `step`, `train/loss`, …; of a probe one for each `l2` with `val/loss`."""
+    """An entry an epoch: `epoch`, `step`, `train/loss`, `train/top1`, …; of a probe one for each `l2` with
+    `val/loss`."""
     preprocessing: Preprocessing | None = None
     """What the backbone wants as input, where it is known."""
     warm_start: WarmStartReport | None = None
@@ -231,57 +238,6 @@ def finetune(
     return TrainedModel(module.classifier.eval(), names, options, steps, log, preprocessing, report)
 
 
-def test(
-    model: TrainedModel | LoadedModel | Classifier,
-    dataset: Any,
-    *,
-    metrics: Sequence[str] = METRICS,
-    views: int | None = None,
-    precision: str = "auto",
-    run: RunOptions | None = None,
-    trainer: L.Trainer | None = None,
-) -> dict[str, float]:
-    """Measure a model on the clean test set; on several devices each sample counts once.
-
-    Args:
-        model: What `finetune` or `load_model` returned, or its classifier.
-        dataset: A map-style data set of (input, label).
-        metrics: As `FinetuneModule` takes them.
-        views: Test-time views V of each input, (V, C, …), whose probabilities are averaged; None: no view
-            axis.
-        precision: As for `pretrain`.
-        run: How it is run; `eval_batch_size` inputs a batch.
-        trainer: Your own.
-
-    Returns:
-        Metric → value; accuracies are shares in 0–1.
-
-    Raises:
-        ConfigError: There is no such metric, or no sample.
-        LabelError: The model has no class of a label.
-    """
-    classifier = model if isinstance(model, Classifier) else model.classifier
-    run = run or RunOptions()
-    if len(dataset) == 0:
-        raise ConfigError("the data set to test on has no samples: expected at least one")
-    module = FinetuneModule(classifier.backbone, classifier.num_classes, views=views, metrics=metrics)
-    module.classifier = classifier
-    data = LabelDataModule(
-        test=dataset,
-        batch_size=max(1, run.eval_batch_size // (views or 1)),
-        num_workers=run.num_workers,
-        heads=(classifier.num_classes,),
-    )
-    [scores] = (trainer or make_trainer(None, run, precision=precision)).test(
-        module, datamodule=data, verbose=False
-    )
-    return {name: scores[f"test/{name}"] for name in metrics}
-
-
-# A test module of a user that imports the stage must not run it as a test of its own.
-test.__test__ = False  # type: ignore[attr-defined]
-
-
 def _fit(
     module: PretrainModule,
     data: LabelDataModule,
@@ -296,6 +252,7 @@ def _fit(
         limits = {"limit_val_batches": 0} if data.val is None else {}
         trainer = make_trainer(options, run, precision=precision, checkpoint=checkpoint, **limits)
     refuse_used(trainer)
+    refuse_other_processes(trainer)
     goes_on = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if goes_on is not None:
         refuse_damaged(goes_on)

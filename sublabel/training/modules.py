@@ -7,17 +7,21 @@ strategy, and nothing here is SPL's own: any backbone, any labels, and an optimi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric, classification
 from torchmetrics.classification import MulticlassAccuracy
 
+from sublabel import distributed
 from sublabel.errors import ConfigError
+from sublabel.labels import SoftLabels
 from sublabel.options import Schedule
 from sublabel.training._watch import LossWatch
 from sublabel.training.classifier import Classifier, lay_out_channels_last, memory_format
@@ -129,9 +133,14 @@ class PretrainModule(L.LightningModule):
         return logits
 
     def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
-        """Mean loss of one batch."""
-        loss = self._loss(self.objective, batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[0]))
+        """Mean loss of one batch; the share of its labels that the head is right on is logged beside it."""
+        with _outputs_of(self.classifier.head) as outputs:
+            loss = self._loss(self.objective, batch)
+        logged = {"train/loss": loss}
+        # Sampled softmax has no logits of all classes.
+        if outputs:
+            logged["train/top1"] = top1_share(outputs[0], batch[1], self.heads)
+        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[0]))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
@@ -206,6 +215,8 @@ class FinetuneModule(PretrainModule):
         super().__init__(backbone, num_classes, **options)
         self.views = views
         self.metrics = nn.ModuleDict({name: make_metric(name, num_classes) for name in metrics})
+        self.tested: list[np.ndarray] = []
+        """After a test, for each device what it predicted and what was right, int64 (M, 2), in its order."""
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Class probabilities (B, K) float32, averaged over views where there are any.
@@ -229,16 +240,66 @@ class FinetuneModule(PretrainModule):
         self._evaluate(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Update the metrics with one batch."""
-        self._evaluate(batch, "test")
+        """Update the metrics with one batch, and keep its predictions."""
+        probabilities = self._evaluate(batch, "test")
+        self._predicted.append(torch.stack([probabilities.argmax(-1), batch[1]], dim=-1))
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+    def on_test_epoch_start(self) -> None:
+        """Begin a list of predictions."""
+        self._predicted: list[Tensor] = []
+
+    def on_test_epoch_end(self) -> None:
+        """Gather the predictions of all devices."""
+        ours = torch.cat(self._predicted).cpu().numpy() if self._predicted else np.empty((0, 2), np.int64)
+        self.tested = distributed.gather(ours)
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         inputs, labels = batch
         probabilities = self.probabilities(inputs)
         for name, module in self.metrics.items():
             metric = cast(Metric, module)
             metric.update(probabilities, labels)
             self.log(f"{split}/{name}", metric, on_step=False, on_epoch=True, batch_size=len(labels))
+        return probabilities
+
+
+def top1_share(logits: Tensor, targets: Tensor | SoftLabels, heads: Sequence[int]) -> Tensor:
+    """The share of a batch's labels that have the largest logit of their head.
+
+    Args:
+        logits: (B, K), of several heads side by side.
+        targets: Labels (B,), of H > 1 heads (B, H), -1 where there is none; of soft labels the heaviest.
+        heads: Widths of the heads.
+
+    Returns:
+        A scalar, 0 where the batch has no label.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]])
+        >>> float(top1_share(logits, torch.tensor([0, 2]), heads=(3,)))
+        0.5
+    """
+    if isinstance(targets, SoftLabels):
+        heaviest = targets.ids.gather(-1, targets.weights.argmax(-1, keepdim=True)).squeeze(-1)
+        labels = heaviest.masked_fill(targets.weights.sum(-1) <= 0, -1)
+    else:
+        labels = targets
+    # (B, H), as the labels are once those of one head have an axis for it.
+    found = torch.stack([part.argmax(-1) for part in logits.detach().split(list(heads), -1)], dim=-1)
+    right = found == labels.reshape(found.shape)
+    share: Tensor = right.sum() / (labels >= 0).sum().clamp(min=1)
+    return share
+
+
+@contextmanager
+def _outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a module returns within the block."""
+    outputs: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
 
 
 def make_metric(name: str, num_classes: int) -> Metric:

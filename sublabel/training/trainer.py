@@ -114,20 +114,29 @@ def start_processes(trainer: L.Trainer) -> None:
 
 
 def refuse_used(trainer: L.Trainer) -> None:
-    """Refuse a trainer whose steps could not be told from those of another training, or not at all.
+    """Refuse a trainer whose steps could not be told from those of another training.
 
     Raises:
-        ConfigError: It has trained before, or its processes are forked or spawned.
+        ConfigError: It has trained before.
     """
     if trainer.global_step > 0:
         raise ConfigError(
             f"this trainer has made {trainer.global_step} steps, and Lightning would count on from there: "
             "give every training a trainer of its own"
         )
+
+
+def refuse_other_processes(trainer: L.Trainer) -> None:
+    """Refuse a trainer whose work is done in processes that do not come back with all of it.
+
+    Raises:
+        ConfigError: Its processes are forked or spawned.
+    """
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise ConfigError(
             "this trainer forks or spawns its processes, which give back the weights, and neither the number "
-            "of steps nor the log: train on one device (devices=1), or as a script with strategy='ddp'"
+            "of steps, nor the log, nor single predictions: use one device (devices=1), or a script with "
+            "strategy='ddp'"
         )
 
 

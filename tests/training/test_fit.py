@@ -14,6 +14,7 @@ from sublabel.errors import ArtifactError, ConfigError, LabelError
 from sublabel.media import Preprocessing
 from sublabel.teacher import predict
 from sublabel.training import (
+    Classifier,
     FactorisedHead,
     FinetuneModule,
     LabeledDataset,
@@ -87,7 +88,7 @@ def test_the_method_is_a_page_of_calls(tmp_path):
     space = sl.RawSPL().fit(sl.count(pairs))
     student = pretrain(Tiny(), inputs_of(weak), space.targets(pairs), FAST, classes=space.names, **options)
     tuned = finetune(student, target_train, FAST, **options)
-    metrics = measure(tuned, target_test)
+    metrics = measure(tuned, target_test).metrics
     assert student.classes == space.names
     assert student.steps == 8 * (160 // 16)
     assert tuned.classes == teacher.classes == tuple(NAMES)
@@ -123,10 +124,35 @@ def test_accuracies_are_a_count_by_hand(trained):
     with torch.inference_mode():
         found = trained.classifier(data.tensors[0]).argmax(-1)
     expected = (found == data.tensors[1]).double().mean().item()
-    scores = measure(trained, data, metrics=("top1", "MulticlassF1Score"), run=RunOptions(eval_batch_size=7))
+    scores = measure(
+        trained, data, metrics=("top1", "MulticlassF1Score"), run=RunOptions(eval_batch_size=7)
+    ).metrics
     assert scores.keys() == {"top1", "MulticlassF1Score"}
     assert scores["top1"] == pytest.approx(expected)
-    assert measure(trained.classifier, data, metrics=("top1",))["top1"] == pytest.approx(expected)
+    assert measure(trained.classifier, data, metrics=("top1",)).metrics["top1"] == pytest.approx(expected)
+
+
+def test_each_sample_has_its_prediction_whatever_the_batches(trained):
+    data = named(50, seed=3)
+    with torch.inference_mode():
+        expected = trained.classifier(data.tensors[0]).argmax(-1).numpy()
+    found = measure(trained, data, run=RunOptions(eval_batch_size=7))
+    assert found.samples.tolist() == list(range(50))
+    assert (found.predicted == expected).all()
+    assert (found.correct == (expected == data.tensors[1].numpy())).all()
+    assert found.correct.mean() == pytest.approx(found.metrics["top1"])
+    few = measure(trained, data, trainer=users_own(limit_test_batches=1), run=RunOptions(eval_batch_size=7))
+    assert few.samples.tolist() == list(range(7))
+    assert (few.predicted == expected[:7]).all()
+
+
+def test_the_log_has_the_share_of_its_own_labels_that_a_model_is_right_on(trained):
+    assert trained.log[-1]["train/top1"] > 0.9
+    drawn = np.random.default_rng(0).integers(0, 4, 96)
+    unlearnable = pretrain(Tiny(), inputs_of(brightness_data()), drawn, ONE, seed=0)
+    assert unlearnable.log[-1]["train/top1"] < 0.5
+    sampled = pretrain(Tiny(), inputs_of(brightness_data(32)), np.arange(32), ONE, sampled_classes=3)
+    assert "train/top1" not in sampled.log[-1]
 
 
 def test_views_of_a_sample_are_tested_together(trained):
@@ -135,7 +161,7 @@ def test_views_of_a_sample_are_tested_together(trained):
     with torch.inference_mode():
         both = torch.stack([trained.classifier(views[:, view]).softmax(-1) for view in (0, 1)]).mean(0)
     expected = (both.argmax(-1) == labels).double().mean().item()
-    assert measure(trained, TensorDataset(views, labels), views=2)["top1"] == pytest.approx(expected)
+    assert measure(trained, TensorDataset(views, labels), views=2).metrics["top1"] == pytest.approx(expected)
     with pytest.raises(ConfigError, match="as views is 3"):
         measure(trained, TensorDataset(views, labels), views=3)
 
@@ -146,9 +172,9 @@ def test_validation_is_in_the_log_and_changes_no_weight():
         return finetune(Tiny(), named(), FAST.model_copy(update={"epochs": 2}), seed=0, **val)
 
     without, model = made(), made(val=named(32, seed=1))
-    assert [sorted(entry) for entry in without.log] == [["epoch", "step", "train/loss"]] * 2
+    assert [sorted(entry) for entry in without.log] == [["epoch", "step", "train/loss", "train/top1"]] * 2
     assert [(entry["epoch"], entry["step"]) for entry in model.log] == [(0, 6), (1, 12)]
-    assert model.log[-1]["val/top1"] == pytest.approx(measure(model, named(32, seed=1))["top1"])
+    assert model.log[-1]["val/top1"] == pytest.approx(measure(model, named(32, seed=1)).metrics["top1"])
     assert same(weights(without), weights(model))
 
 
@@ -327,7 +353,7 @@ def test_a_trainer_that_has_trained_is_refused_and_stays_as_it_was():
     # Lightning would make no step, and the backbone would be returned as it was.
     with pytest.raises(ConfigError, match="this trainer has made 6 steps.*a trainer of its own"):
         finetune(model, named(), ONE, trainer=trainer)
-    assert measure(model, named(8), trainer=trainer).keys() == {"top1", "top5"}
+    assert measure(model, named(8), trainer=trainer).metrics.keys() == {"top1", "top5"}
 
 
 @pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn"])
@@ -335,6 +361,8 @@ def test_processes_that_do_not_come_back_with_their_steps_are_refused(strategy):
     several = {"accelerator": "cpu", "devices": 2, "strategy": strategy}
     with pytest.raises(ConfigError, match="forks or spawns its processes.*devices=1.*strategy='ddp'"):
         finetune(Tiny(), named(), ONE, run=RunOptions(trainer=several))
+    with pytest.raises(ConfigError, match="forks or spawns its processes.*single predictions"):
+        measure(Classifier(Tiny(), 2), named(8), run=RunOptions(trainer=several))
 
 
 def test_a_training_without_a_step_is_refused():
@@ -386,7 +414,7 @@ def test_a_saved_model_goes_on_as_the_one_that_was_saved(trained, tmp_path):
     card = model.save(tmp_path, domain=domain, backbone="small_resnet7", made_by={"seed": 0})
     assert card.made_by["steps"] == 6
     loaded = load_model(tmp_path)
-    assert measure(loaded, named(seed=1)) == measure(model, named(seed=1))
+    assert measure(loaded, named(seed=1)).metrics == measure(model, named(seed=1)).metrics
     assert [array.tolist() for array in predict(loaded, named(20))] == [
         array.tolist() for array in predict(model, named(20))
     ]

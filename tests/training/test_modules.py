@@ -20,7 +20,7 @@ from sublabel.training import (
     _watch,
     sgd,
 )
-from sublabel.training.modules import make_metric, parameter_groups
+from sublabel.training.modules import make_metric, parameter_groups, top1_share
 from tests.training.backbones import Tiny, brightness_data
 
 
@@ -65,7 +65,7 @@ def test_a_step_equals_plain_pytorch():
     torch.manual_seed(0)
     module = PretrainModule(Tiny(), 5, label_smoothing=0.1, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     inputs, labels = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), torch.arange(6) % 5
-    module.log = lambda *_, **__: None
+    module.log_dict = lambda *_, **__: None
     mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     classifier = module.classifier
     logits = classifier.head(classifier.backbone((inputs / 255 - mean) / std))
@@ -280,3 +280,21 @@ def test_metrics_of_torchmetrics_go_by_their_names():
 def test_a_metric_that_is_no_single_number_is_refused(name, message):
     with pytest.raises(ConfigError, match=message):
         make_metric(name, 4)
+
+
+def test_a_share_of_labels_is_a_count_by_hand_whatever_the_targets():
+    torch.manual_seed(0)
+    logits = torch.randn(40, 7)
+    labels = torch.randint(-1, 7, (40,))
+    expected = np.mean(
+        [row.argmax() == label for row, label in zip(logits, labels, strict=True) if label >= 0]
+    )
+    assert top1_share(logits, labels, (7,)) == pytest.approx(expected)
+    ids = torch.stack([labels.clamp(min=0), torch.full((40,), 3)], dim=-1)
+    weights = torch.tensor([0.75, 0.25]) * (labels >= 0)[:, None]
+    assert top1_share(logits, SoftLabels(ids, weights), (7,)) == pytest.approx(expected)
+    pairs = torch.stack([torch.randint(0, 3, (40,)), torch.randint(0, 4, (40,))], dim=-1)
+    heads = zip(logits.split((3, 4), -1), pairs.unbind(-1), strict=True)
+    both = np.mean([(part.argmax(-1) == labels).double().mean() for part, labels in heads])
+    assert top1_share(logits, pairs, (3, 4)) == pytest.approx(both)
+    assert top1_share(logits, torch.full((40,), -1), (7,)) == 0
