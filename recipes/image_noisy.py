@@ -3,10 +3,13 @@
     python recipes/image_noisy.py                                       # scikit-learn's digits, no download
     python recipes/image_noisy.py --preset cifar10n --data DIR          # real human label noise
     python recipes/image_noisy.py --preset cifar10_pages --data DIR     # the noise of untrimmed videos
+    python recipes/image_noisy.py --preset cifar100_pages --data DIR    # classes outside the target
+    python recipes/image_noisy.py --preset cifar100_queries --data DIR  # the words that found the images
     python recipes/image_noisy.py --preset manifest --data MANIFEST     # yours: Parquet, CSV, JSON Lines
     python recipes/image_noisy.py --preset folder --data DIR            # yours: DIR/SPLIT/CLASS/*.jpg
 
-The splits are weak, target_train and target_test. A preset sets defaults and every option overrides them
+The splits are weak, target_train and target_test; the presets of cifar100 also keep some clean images as
+target_val, to choose by. A preset sets defaults and every option overrides them
 (`--help`, `--print_config`, `--config run.yaml`); they stand in `image_presets.py`. The method is `train_row`
 below: change it there.
 """
@@ -18,12 +21,21 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from recipes.image_presets import PRESETS, DataOptions, Preset, make_manifest
+from recipes.image_presets import PRESETS, DataOptions, Preset, make_manifest, with_alignment
 from sublabel.distributed import is_first_process
 from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.options import RunOptions
 from sublabel.provenance import fingerprint, refuse_others
 from sublabel.report.command import report_of_study
-from sublabel.study import Row, Study, holds_study, parse_preset, run_as_script
+from sublabel.study import (
+    Row,
+    Study,
+    StudyOptions,
+    for_data_seeds,
+    holds_study,
+    parse_preset,
+    run_as_script,
+)
 from sublabel_image import ImageDomain
 
 
@@ -48,7 +60,20 @@ def main(arguments: list[str] | None = None) -> Comparison:
     """Make the data, train all rows, print their table."""
     preset, (study_options, run, data) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
     out = Path(data.out or f"runs/{preset}")
+
+    def run_study(data_seed: int, folder: Path) -> Comparison:
+        drawn = data.model_copy(update={"data_seed": data_seed})
+        return compare(preset, study_options, run, drawn, folder)
+
+    return for_data_seeds(out, data.data_seed, data.data_seeds, run_study)[-1]
+
+
+def compare(
+    preset: Preset, study_options: StudyOptions, run: RunOptions, data: DataOptions, out: Path
+) -> Comparison:
+    """Run the study of one draw of the data."""
     manifest = study_manifest(preset, data, out)
+    study_options = with_alignment(preset, study_options, data, manifest)
     study = Study(manifest, ImageDomain(data.image_size), study_options, out, run=run)
     comparison = study.run(train_row)
     console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())

@@ -25,7 +25,7 @@ from sublabel.report.examples import (
 from sublabel.report.facts import study_facts
 from sublabel.report.outcome import Outcome, refuse_other_relabeled
 from sublabel.study.folder import STUDY_FILE, RecordedOptions, StudyFolder, check_manifest, holds_study, slug
-from sublabel.study.strategies import paper_strategies
+from sublabel.study.strategies import ORACLE, paper_strategies
 from sublabel.tables import NO_STATUS, Manifest, count_statuses, count_table, read_relabeled
 
 SHOWN_CLASSES = 8
@@ -198,7 +198,8 @@ def _missing_results(comparison: Comparison | None, options: RecordedOptions) ->
     """What the table lacks: it is written when a study ends, and the study may have grown since."""
     if comparison is None:
         return ["The study has not ended: there is no result table yet."]
-    rows: list[tuple[str, int | None]] = [(name, None) for name in options.strategies]
+    named = [*options.strategies, *([ORACLE] if options.oracle else [])]
+    rows: list[tuple[str, int | None]] = [(name, None) for name in named]
     rows += [(name, clips) for name in options.curve for clips in options.clips_per_video]
     there = {(run.strategy, run.clips_per_video, run.seed) for run in comparison.runs}
     lacking = [(*row, seed) for row in rows for seed in range(options.seeds) if (*row, seed) not in there]

@@ -10,29 +10,31 @@ if TYPE_CHECKING:
     from sublabel.study.folder import StudyFolder, holds_study, slug
     from sublabel.study.options import StudyOptions
     from sublabel.study.plan import StudyPlan, plan_study
-    from sublabel.study.recipe import parse_preset, run_as_script
+    from sublabel.study.recipe import for_data_seeds, parse_preset, run_as_script
     from sublabel.study.rows import Row
-    from sublabel.study.strategies import BASELINE, default_strategies, paper_strategies
+    from sublabel.study.strategies import BASELINE, ORACLE, default_strategies, paper_strategies
     from sublabel.study.study import Study, train_row
 
 _MODULES = {
     "folder": ("StudyFolder", "holds_study", "slug"),
     "options": ("StudyOptions",),
     "plan": ("StudyPlan", "plan_study"),
-    "recipe": ("parse_preset", "run_as_script"),
+    "recipe": ("for_data_seeds", "parse_preset", "run_as_script"),
     "rows": ("Row",),
-    "strategies": ("BASELINE", "default_strategies", "paper_strategies"),
+    "strategies": ("BASELINE", "ORACLE", "default_strategies", "paper_strategies"),
     "study": ("Study", "train_row"),
 }
 
 __all__ = [
     "BASELINE",
+    "ORACLE",
     "Row",
     "Study",
     "StudyFolder",
     "StudyOptions",
     "StudyPlan",
     "default_strategies",
+    "for_data_seeds",
     "holds_study",
     "paper_strategies",
     "parse_preset",

@@ -110,6 +110,7 @@ class RecordedOptions(BaseModel):
     weights: str | None = None
     teacher: dict[str, Any] = {}
     alignment: dict[str, str | list[str]] | None = None
+    oracle: bool = False
     clips_per_video: tuple[int, ...] = ()
     curve: tuple[str, ...] = ()
 

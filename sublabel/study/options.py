@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from sublabel.labels import Strategy
+from sublabel.labels import Strategy, TeacherOnly
 from sublabel.options import HeadKind, TeacherOptions, TrainOptions
-from sublabel.study.strategies import BASELINE, default_strategies
+from sublabel.study.strategies import BASELINE, ORACLE, default_strategies
 
 MAY_GROW: dict[str, Any] = {"may_grow": True}
 """Marks an option that may change in a begun folder: it says which runs there are, not what one is."""
@@ -24,6 +24,12 @@ class StudyOptions(BaseModel):
     weights: str | None = Field(default=None, description="start from a local file of weights (safetensors)")
     strategies: dict[str, Strategy] = Field(
         default_factory=default_strategies, description="row name → strategy", json_schema_extra=MAY_GROW
+    )
+    oracle: bool = Field(
+        default=False,
+        description="also pre-train on the true classes of the weak samples, which the manifest must know "
+        "(true_label): no method, but what a perfect relabeling would give",
+        json_schema_extra=MAY_GROW,
     )
     alignment: dict[str, str | list[str]] | None = Field(
         default=None,
@@ -76,6 +82,14 @@ class StudyOptions(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _oracle_is_no_strategy(self) -> StudyOptions:
+        if ORACLE in self.strategies:
+            raise ValueError(
+                f"a strategy is named {ORACLE!r}, as the row of the option oracle is: give it another name"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _strategies_look_at_what_the_teacher_keeps(self) -> StudyOptions:
         for name, strategy in self.strategies.items():
             if strategy.teacher_classes > self.teacher_top_k:
@@ -99,6 +113,14 @@ class StudyOptions(BaseModel):
         if "top1" not in self.metrics:
             raise ValueError("metrics must hold top1, which the differences of the table are about")
         return self
+
+    def strategy_of(self, name: str) -> Strategy:
+        """The strategy of a row; the oracle takes what its predictions say, which are the true classes.
+
+        Args:
+            name: The row's.
+        """
+        return TeacherOnly() if name == ORACLE else self.strategies[name]
 
     def fixed(self) -> dict[str, Any]:
         """The options that must not change in a begun folder, as JSON can hold them."""

@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
@@ -13,8 +14,10 @@ from jsonargparse.typing import register_type
 from pydantic import BaseModel
 
 from sublabel.distributed import is_first_process
-from sublabel.errors import SublabelError
+from sublabel.errors import ConfigError, SublabelError
+from sublabel.evaluation import Comparison
 from sublabel.labels import Strategy
+from sublabel.study.folder import holds_study
 
 register_type(Strategy, serializer=Strategy.to_dict, deserializer=Strategy.parse)
 
@@ -54,6 +57,34 @@ def _parser(presets: Mapping[Any, Sequence[BaseModel]], preset: str, description
         parser.add_class_arguments(type(defaults), as_group=True)
         parser.set_defaults(defaults.model_dump())
     return parser
+
+
+def for_data_seeds(
+    out: Path, first: int, number: int, run_study: Callable[[int, Path], Comparison]
+) -> list[Comparison]:
+    """Run a study for each draw of the data: one in `out` itself, several in `out/data0`, `out/data1`, ….
+
+    Args:
+        out: The recipe's folder.
+        first: The first data seed.
+        number: How many data seeds, from the first one on.
+        run_study: Runs the study of a data seed in a folder.
+
+    Returns:
+        The comparison of each data seed.
+
+    Raises:
+        ConfigError: `out` holds the study of one draw, and several are to be made, or the other way round.
+    """
+    if number == 1:
+        if any(map(holds_study, out.glob("data*"))):
+            raise ConfigError(
+                f"{out} holds studies of several data seeds: choose another folder for one alone"
+            )
+        return [run_study(first, out)]
+    if holds_study(out):
+        raise ConfigError(f"{out} holds the study of one data seed: choose another folder for {number}")
+    return [run_study(seed, out / f"data{seed}") for seed in range(first, first + number)]
 
 
 def run_as_script(main: Callable[[], object]) -> None:

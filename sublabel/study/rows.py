@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sublabel.errors import ConfigError
 from sublabel.study.options import StudyOptions
+from sublabel.study.strategies import ORACLE
 
 
 class Row(NamedTuple):
@@ -33,13 +34,14 @@ class Row(NamedTuple):
 
 
 def rows_of(options: StudyOptions) -> tuple[list[Row], list[Row]]:
-    """The rows without weak pre-training, one a seed, and those of the strategies, then of the curve.
+    """Rows without weak pre-training, one a seed; those of strategies and oracle, then of the curve.
 
     Args:
         options: What is compared.
     """
     seeds = range(options.seeds)
-    table = itertools.starmap(Row, itertools.product(options.strategies, seeds))
+    named = [*options.strategies, *([ORACLE] if options.oracle else [])]
+    table = itertools.starmap(Row, itertools.product(named, seeds))
     curve = itertools.product(options.curve, seeds, options.clips_per_video)
     others = [*table, *itertools.starmap(Row, curve)]
     # The table before the curve, and both seed by seed.

@@ -14,6 +14,8 @@ from sublabel.labels import (
 
 BASELINE = "weak-only"
 """The row that differences are taken to."""
+ORACLE = "oracle"
+"""The row that is pre-trained on the true classes of the weak samples; no method, as it needs the truth."""
 
 
 def paper_strategies(raw: RawSPL | None = None) -> dict[str, Strategy]:

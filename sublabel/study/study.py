@@ -15,6 +15,7 @@ run again:
     teacher_model/, predictions/, …  the same of a teacher that does not differ between seeds
     seed0/<strategy>/                relabeled.parquet, pretrained/, finetuned/ with metrics.json and
                                      outcomes.parquet: which clean samples were answered right
+    seed0/oracle/                    the same, and predictions.parquet, which are the true classes
     seed0/clips<N>/                  the same with at most N samples of each source: predictions.parquet, …
 """
 
@@ -47,9 +48,10 @@ from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed
 from sublabel.study.media import StudyMedia
 from sublabel.study.models import StudyModels, pretraining_facts, saying_how_to_go_on
 from sublabel.study.options import StudyOptions
+from sublabel.study.oracle import true_predictions
 from sublabel.study.outcomes import METRICS_FILE, OUTCOMES_FILE, is_tested, write_outcomes
 from sublabel.study.rows import Row, rows_of
-from sublabel.study.strategies import BASELINE
+from sublabel.study.strategies import BASELINE, ORACLE
 from sublabel.study.teaching import StudyTeaching, refuse_two_teachers
 from sublabel.tables import (
     Relabeled,
@@ -122,8 +124,9 @@ class Study:
         self.manifest_path = Path(manifest).resolve()
         self.manifest = open_manifest(manifest)
         self.manifest.check()
-        for column in ("weak_label", "label", *(["source_id"] if options.clips_per_video else [])):
-            self.manifest.require(column)
+        self.manifest.require("weak_label", "label")
+        self.manifest.require(*(["source_id"] if options.clips_per_video else []))
+        self.manifest.require(*(["true_label"] if options.oracle else []))
         self.classes = StudyClasses.of(self.manifest, options, self.teacher, predictions)
         self.models.refuse_impossible_training(len(self.classes.target))
         self.fingerprint = fingerprint(manifest)
@@ -182,7 +185,7 @@ class Study:
         return comparison
 
     def rows(self) -> tuple[list[Row], list[Row]]:
-        """The rows without weak pre-training, one a seed, and those of the strategies, then of the curve."""
+        """Rows without weak pre-training, one a seed; those of strategies and oracle, then of the curve."""
         return rows_of(self.options)
 
     def folder(self, row: Row) -> Path:
@@ -207,10 +210,12 @@ class Study:
             ConfigError: The strategy drops every sample.
         """
         self._begin()
-        strategy = self.options.strategies[row.needed_strategy]
+        strategy = self.options.strategy_of(row.needed_strategy)
         path = self.folder(row) / "relabeled.parquet"
         if not path.exists():
-            relabel_table(self._predictions(row), path, strategy, alignment=self.classes.alignment)
+            # An alignment is about the teacher's classes, not about the true ones.
+            alignment = None if row.strategy == ORACLE else self.classes.alignment
+            relabel_table(self._predictions(row), path, strategy, alignment=alignment)
         table = read_relabeled(path)
         if not table.targets.keep.any():
             raise ConfigError(
@@ -323,6 +328,8 @@ class Study:
 
     def _predictions(self, row: Row) -> Path:
         whole = self.teaching.folder(row.seed) / "predictions"
+        if row.strategy == ORACLE:
+            return true_predictions(whole, self.manifest, self.folder(row) / "predictions.parquet")
         if row.clips_per_video is None:
             return whole
         chosen = seed_folder(self.out, row.seed, row.clips_per_video) / "predictions.parquet"
@@ -356,7 +363,7 @@ class Study:
         for row in self.rows()[1]:
             labels = self.folder(row) / "relabeled.parquet"
             if labels.exists():
-                made_by = self.options.strategies[row.needed_strategy].to_dict()
+                made_by = self.options.strategy_of(row.needed_strategy).to_dict()
                 refuse_others(labels, dict(read_label_space(labels).strategy), made_by)
 
     def _begin(self) -> None:

@@ -1,8 +1,9 @@
 """The manifest: which samples there are, where their media lie, and what is known of them.
 
 Columns: `sample_id` (unique), `uri` or `image` (bytes), `start`/`end` (seconds, for video), `source_id` (the
-page or video a sample was cut from), `weak_label`, `label` (clean), `split`. Only `sample_id` and one of
-`uri` and `image` must be there; what else is there, is checked.
+page or video a sample was cut from), `weak_label`, `label` (clean), `true_label` (of a weak sample, where it
+is known), `split`. Only `sample_id` and one of `uri` and `image` must be there; what else is there, is
+checked.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ class Manifest:
             )
 
     def vocabulary(self, column: str) -> Vocabulary:
-        """The sorted distinct names of `weak_label` or `label`.
+        """The sorted distinct names of `weak_label`, `label` or `true_label`.
 
         Raises:
             TableError: There is no such column, no name in it, or an empty one.

@@ -19,9 +19,13 @@ MANIFEST_SCHEMA = pa.schema(
         ("source_id", pa.string()),
         ("weak_label", pa.string()),
         ("label", pa.string()),
+        ("true_label", pa.string()),
         ("split", pa.string()),
     ]
 )
+"""`label` is the clean name of a target sample, of the classes that are learned in the end. `true_label` is
+what a weak sample truly shows, where that is known, also of a class outside the target vocabulary: only the
+oracle of a study looks at it."""
 PREDICTIONS_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),

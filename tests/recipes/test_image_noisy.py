@@ -83,13 +83,102 @@ def test_cifar10_presets_take_the_noisy_column_or_draw_pages(tmp_path):
     manifest = pq.read_table(tmp_path / "noisy" / "manifest.parquet").to_pylist()
     pool = [row for row in manifest if row["split"] == "weak"]
     assert len(pool) == 32
-    assert all(row["weak_label"] != row["label"] for row in pool)
+    assert all({row["weak_label"], row["true_label"]} == {"dark", "light"} for row in pool)
+    assert {row["label"] for row in pool} == {None}
     clean = [row for row in manifest if row["split"] == "target_train"]
     assert sorted(row["label"] for row in clean) == ["dark"] * 4 + ["light"] * 4
     with pytest.raises(ConfigError, match="aggre_label.*there are worse_label"):
         main(["--preset", "cifar10n", "--noisy_column", "aggre_label", *options])
     with pytest.raises(ConfigError, match="'dark' has 20"):
         main(["--preset", "cifar10n", "--out", str(tmp_path / "all"), *options, "--clean_images", "40"])
+
+
+GROUPS, OF_EACH = 3, 3
+NAMES = sorted(f"{group}{member}" for group in "abc" for member in "xyz")
+
+
+def cifar100_of(folder, each=24):
+    """A small set in the layout of CIFAR-100: 3 superclasses of 3 classes, searched by 4 words each."""
+    metadata = {"fine_names": "|".join(NAMES), "coarse_names": "group a|group b|group c"}
+    for side, count in (("train", each), ("test", 2)):
+        labels = np.repeat(np.arange(len(NAMES)), count)
+        columns = {
+            "image": [image(20 + 20 * int(label)) for label in labels],
+            "fine_label": pa.array(labels, pa.int8()),
+            "coarse_label": pa.array(labels // OF_EACH, pa.int8()),
+        }
+        if side == "train":
+            # A word is the name of a class, in other letters, or one that says nothing.
+            words = [NAMES[label].upper() if n % 2 else f"word_{label}" for n, label in enumerate(labels)]
+            columns["query"] = pa.array(words).dictionary_encode()
+        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), folder / f"{side}.parquet")
+    return ["--data", str(folder), *TINY, *QUICK, "--jobs", "1"]
+
+
+def test_cifar100_pages_have_classes_outside_the_target(tmp_path):
+    options = [*cifar100_of(tmp_path), "--clean_images", "30", "--weak_images", "80"]
+    concepts = ["--sub_concepts.share", "0.7", "--sub_concepts.queries_each", "1"]
+    one_row = ["--strategies", "{weak-only: {kind: weak_only}}"]
+    for name, more in (("first", []), ("other", ["--data_seed", "1", "--sub_concepts.target_member", "2"])):
+        out = ["--out", str(tmp_path / name)]
+        comparison = main(["--preset", "cifar100_pages", *options, *concepts, *one_row, *more, *out])
+        assert comparison.names() == ["none (scratch)", "weak-only", "oracle"]
+        assert comparison.test_samples == 6
+    rows = pq.read_table(tmp_path / "first" / "manifest.parquet").to_pylist()
+    # The second of each superclass in alphabetical order.
+    targets = ["ay", "by", "cy"]
+    splits = {name: [row for row in rows if row["split"] == name] for name in {row["split"] for row in rows}}
+    for name, number in (("target_train", 8), ("target_val", 2), ("target_test", 2)):
+        assert sorted(row["label"] for row in splits[name]) == sorted(targets * number)
+        assert {row["true_label"] for row in splits[name]} == {None}
+    weak = splits["weak"]
+    assert len(weak) == 80
+    assert sum(row["true_label"] not in targets for row in weak) == 56
+    assert {row["weak_label"] for row in weak} == set(targets)
+    assert {row["label"] for row in weak} == {None}
+    assert len({row["sample_id"] for row in rows}) == len(rows)
+    truth = {f"train-{n}": label for n, label in enumerate(np.repeat(NAMES, 24).tolist())}
+    assert all(row["true_label"] == truth[row["sample_id"]] for row in weak)
+    other = pq.read_table(tmp_path / "other" / "manifest.parquet").to_pylist()
+    assert {row["label"] for row in other} == {None, "az", "bz", "cz"}
+
+
+def test_there_is_no_fourth_class_of_three(tmp_path):
+    options = [*cifar100_of(tmp_path), "--clean_images", "30", "--weak_images", "80"]
+    with pytest.raises(ConfigError, match="target_member is 3, and group . has 3 classes: .*0 to 2"):
+        main(["--preset", "cifar100_pages", *options, "--sub_concepts.target_member", "3"])
+
+
+@pytest.mark.parametrize("target", ["superclasses", "classes"])
+def test_search_words_agree_with_the_target_that_their_own_name_says(tmp_path, target):
+    options = [*cifar100_of(tmp_path), "--clean_images", "45", "--target", target]
+    two_rows = ["--strategies", "{weak-only: {kind: weak_only}, agreement: {kind: agreement_filter}}"]
+    out = ["--out", str(tmp_path / "out")]
+    comparison = main(["--preset", "cifar100_queries", *options, *two_rows, *out])
+    assert comparison.test_samples == 18
+    alignment = json.loads((tmp_path / "out" / "study.json").read_text())["same"]["alignment"]
+    expected = {name: f"group {name[0]}" if target == "superclasses" else name for name in NAMES}
+    assert alignment == {name.upper(): agreeing for name, agreeing in expected.items()}
+    rows = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    weak = [row for row in rows if row["split"] == "weak"]
+    assert len(weak) == 9 * 24 - 45
+    assert {row["true_label"] for row in weak} == set(NAMES)
+    assert {row["label"] for row in rows} == {None, *expected.values()}
+
+
+def test_several_data_seeds_are_a_study_each(tmp_path):
+    options = [*cifar100_of(tmp_path), "--clean_images", "30", "--weak_images", "80", "--oracle", "false"]
+    options += ["--preset", "cifar100_pages", "--sub_concepts.queries_each", "1"]
+    options += ["--strategies", "{weak-only: {kind: weak_only}}", "--out", str(tmp_path / "out")]
+    main([*options, "--data_seeds", "2"])
+    tables = [pq.read_table(tmp_path / "out" / f"data{seed}" / "manifest.parquet") for seed in (0, 1)]
+    assert not tables[0].equals(tables[1])
+    main([*options, "--data_seed", "1", "--out", str(tmp_path / "alone")])
+    assert pq.read_table(tmp_path / "alone" / "manifest.parquet").equals(tables[1])
+    with pytest.raises(ConfigError, match="studies of several data seeds: choose another folder"):
+        main(options)
+    with pytest.raises(ConfigError, match="the study of one data seed: choose another folder for 2"):
+        main([*options, "--data_seeds", "2", "--out", str(tmp_path / "alone")])
 
 
 def parse(arguments):

@@ -82,9 +82,25 @@ def page_queries(
         shown * np.eye(num_classes) + co_occurring * matrix + (1 - shown - co_occurring) / num_classes
     )
     posterior = given_query / given_query.sum(0)
-    cumulative = posterior.cumsum(0)
-    draws = np.random.default_rng(seed).random(len(labels))
-    queries: np.ndarray = np.minimum((draws[None, :] > cumulative[:, labels]).sum(0), num_classes - 1)
+    return draw_queries(labels, posterior.T, np.random.default_rng(seed))
+
+
+def draw_queries(labels: np.ndarray, probabilities: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw for each image a query by the class that it shows.
+
+    Args:
+        labels: The class that each image shows, int (N,), in 0..C-1.
+        probabilities: Of the Q queries by class, (C, Q), rows sum to one.
+        generator: Makes one draw an image.
+
+    Returns:
+        Queries, int64 (N,).
+    """
+    cumulative = probabilities.T.cumsum(0)
+    draws = generator.random(len(labels))
+    # The sum of a row may fall short of one by a rounding error.
+    last = probabilities.shape[1] - 1
+    queries: np.ndarray = np.minimum((draws[None, :] > cumulative[:, labels]).sum(0), last)
     return queries
 
 
