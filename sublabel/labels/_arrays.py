@@ -34,6 +34,28 @@ def as_array(values: Any) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
+def read_features(values: Any, samples: int) -> np.ndarray:
+    """Features as float32 (N, D).
+
+    Args:
+        values: Numbers (N, D), as an array of any library or as lists.
+        samples: N.
+
+    Raises:
+        LabelError: They are not N rows of numbers.
+    """
+    try:
+        features = as_array(values).astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise LabelError(f"features are no array (N, D) of numbers: {error}") from error
+    if features.ndim != 2 or len(features) != samples:
+        raise LabelError(
+            f"features have shape {features.shape} for {samples} samples; "
+            "expected a row of D numbers for each"
+        )
+    return features
+
+
 def check_range(labels: np.ndarray, num_classes: int, axis: str) -> None:
     """Refuse labels outside -1..K-1.
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from sublabel.errors import LabelError
-from sublabel.labels._arrays import as_array, check_range, read_only
-from sublabel.labels._columns import Column, arrow_of, as_numpy_list, is_of, read_column
+from sublabel.labels._arrays import check_range, read_features, read_only
+from sublabel.labels._columns import Column, is_of, read_column
 from sublabel.labels._rows import unpacked
+from sublabel.labels._sample_ids import read_sample_ids, refuse_repeated
 from sublabel.labels._teacher import Ranked, read_teacher
-from sublabel.labels.hashing import text_keys
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 MOST_INFERRED = 1_000_000
@@ -41,6 +40,8 @@ class Pairs:
             are integers and no vocabulary is given, they share one.
         sample_ids: Strings or integers (N,), no two the same; a matched control needs them.
         probabilities: The teacher's, of the classes given as `teacher`, floats of the same shape in 0–1.
+        features: What a network saw in each sample, floats (N, D), such as the teacher's before its head;
+            NaN where there are none.
 
     Attributes:
         weak: Integers (N,), -1 where there is no weak label; read-only.
@@ -48,6 +49,7 @@ class Pairs:
         top_ids: Integers (N, k), the most probable first, -1 after the last; None without them.
         top_probs: Floats (N, k) in 0–1, 0 beside -1; None without them.
         sample_ids: Strings or integers (N,), or None.
+        features: float32 (N, D), or None.
 
     Raises:
         LabelError: Lengths, types, ranges or the indexes of pandas objects do not fit; a class stands twice
@@ -69,6 +71,7 @@ class Pairs:
     sample_ids: np.ndarray | None
     top_ids: np.ndarray | None
     top_probs: np.ndarray | None
+    features: np.ndarray | None
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Pairs:
         teacher_vocabulary: VocabularyLike | None = None,
         sample_ids: Any = None,
         probabilities: Any = None,
+        features: Any = None,
     ) -> None:
         classes, beside = unpacked(teacher) or (teacher, probabilities)
         _refuse_other_indexes(
@@ -105,9 +109,10 @@ class Pairs:
             np.ascontiguousarray(ids[:, 0]) if ids.ndim == 2 else ids,
             mine,
             theirs,
-            None if sample_ids is None else _read_sample_ids(sample_ids, len(ranked)),
+            None if sample_ids is None else read_sample_ids(sample_ids, len(ranked)),
             ids if ids.ndim == 2 else None if probs is None else ids[:, None],
             probs if probs is None or probs.ndim == 2 else probs[:, None],
+            None if features is None else read_features(features, len(ranked)),
         )
 
     @classmethod
@@ -121,6 +126,7 @@ class Pairs:
         sample_ids: np.ndarray | None = None,
         top_ids: np.ndarray | None = None,
         top_probs: np.ndarray | None = None,
+        features: np.ndarray | None = None,
     ) -> Self:
         """Pairs of arrays that were checked elsewhere, such as by whoever decoded a table.
 
@@ -132,9 +138,11 @@ class Pairs:
             sample_ids: Distinct strings or integers (N,).
             top_ids: Integers (N, k), whose first column is `teacher`.
             top_probs: Floats (N, k).
+            features: float32 (N, D).
         """
         pairs = object.__new__(cls)
-        pairs._set(weak, teacher, weak_vocabulary, teacher_vocabulary, sample_ids, top_ids, top_probs)
+        vocabularies = weak_vocabulary, teacher_vocabulary
+        pairs._set(weak, teacher, *vocabularies, sample_ids, top_ids, top_probs, features)
         return pairs
 
     def _set(
@@ -145,7 +153,7 @@ class Pairs:
         teacher_vocabulary: Vocabulary,
         *optional: np.ndarray | None,
     ) -> None:
-        """Set all fields: weak and teacher, their vocabularies, then sample ids, top ids, probabilities."""
+        """Set all fields in their order: weak, teacher, their vocabularies, then what may be missing."""
         arrays = [None if array is None else read_only(array) for array in (weak, teacher, *optional)]
         values = (*arrays[:2], weak_vocabulary, teacher_vocabulary, *arrays[2:])
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
@@ -176,7 +184,7 @@ class Pairs:
             LabelError: A sample id stands twice.
         """
         if self.sample_ids is not None:
-            _refuse_repeated(self.sample_ids)
+            refuse_repeated(self.sample_ids)
 
     def need_probabilities(self) -> tuple[np.ndarray, np.ndarray]:
         """The teacher's classes and their probabilities, both (N, k), for what looks at them.
@@ -190,6 +198,19 @@ class Pairs:
                 "(top_ids, top_probs) or the probabilities of all classes as `teacher`"
             )
         return self.top_ids, self.top_probs
+
+    def need_features(self) -> np.ndarray:
+        """The features, float32 (N, D), for what looks at them.
+
+        Raises:
+            LabelError: There are none.
+        """
+        if self.features is None:
+            raise LabelError(
+                f"this needs features, and these {len(self)} pairs have none: give Pairs its features, let "
+                "the teacher's pass keep them, or read a table of predictions with them"
+            )
+        return self.features
 
     def __len__(self) -> int:
         return len(self.weak)
@@ -210,8 +231,8 @@ class Pairs:
             raise LabelError(
                 f"{self!r} takes a slice, a mask or positions, and got {rows!r}: give [{rows!r}]"
             )
-        optional = (self.sample_ids, self.top_ids, self.top_probs)
-        ids, top_ids, top_probs = (None if array is None else array[rows] for array in optional)
+        optional = (self.sample_ids, self.top_ids, self.top_probs, self.features)
+        ids, top_ids, top_probs, features = (None if array is None else array[rows] for array in optional)
         return Pairs.trusted(
             weak,
             self.teacher[rows],
@@ -220,6 +241,7 @@ class Pairs:
             sample_ids=ids,
             top_ids=top_ids,
             top_probs=top_probs,
+            features=features,
         )
 
     def __repr__(self) -> str:
@@ -336,71 +358,3 @@ def _refuse_other_indexes(values: dict[str, Any]) -> None:
 
 def _shown(index: Any) -> str:
     return f"{list(index[:3])!r}{' …' if len(index) > 3 else ''}, {len(index)} rows"
-
-
-def _read_sample_ids(values: Any, samples: int) -> np.ndarray:
-    """Strings or integers (N,), each once."""
-    if isinstance(values, str | bytes | Mapping | set | frozenset):
-        raise LabelError(
-            f"sample_ids are {type(values).__name__} {str(values)[:40]!r}; expected one id for each sample, "
-            "in the order of the samples"
-        )
-    try:
-        ids = _listed_ids(values)
-    except (TypeError, ValueError) as error:
-        raise LabelError(f"sample_ids are no array (N,): {error}") from error
-    if ids.ndim != 1 or len(ids) != samples:
-        raise LabelError(
-            f"sample_ids have shape {ids.shape} for {samples} samples; expected one string or "
-            "integer for each"
-        )
-    if ids.dtype.kind in "OT":
-        ids = ids.astype(object)
-        odd = next((position for position, value in enumerate(ids.tolist()) if not _is_id(value)), None)
-        if odd is not None:
-            raise LabelError(
-                f"sample id {ids[odd]!r} at position {odd} is neither a string nor an integer: give the "
-                "ids as strings"
-            )
-    elif ids.dtype.kind not in "iuU" and samples:
-        # `1` and `1.0` are the same id, but not the same text.
-        raise LabelError(
-            f"sample_ids have dtype {ids.dtype}; expected strings or integers, none of them missing"
-        )
-    _refuse_repeated(ids)
-    return ids
-
-
-def _listed_ids(values: Any) -> np.ndarray:
-    """The ids as an array; Python objects where some may be missing, so that the first of these is named."""
-    arrow = arrow_of(values)
-    if arrow is not None:
-        whole = str(arrow.type).startswith(("int", "uint")) and not arrow.null_count
-        return np.asarray(arrow) if whole else as_numpy_list(arrow.to_pylist())
-    if is_of(values, "pandas") and not isinstance(getattr(values, "dtype", None), np.dtype):
-        return np.asarray(values.to_numpy(dtype=object) if hasattr(values, "to_numpy") else values)
-    if isinstance(values, np.ma.MaskedArray):
-        return as_numpy_list(values.tolist())
-    return as_array(values) if hasattr(values, "dtype") else as_numpy_list(values)
-
-
-def _refuse_repeated(ids: np.ndarray) -> None:
-    if ids.dtype.kind in "iuU":
-        ordered = np.sort(text_keys(ids) if ids.dtype.kind == "U" else ids)
-        if not (ordered[1:] == ordered[:-1]).any():
-            return
-    texts = list(map(str, ids.tolist())) if ids.dtype.kind == "O" else ids.tolist()
-    if len(set(texts)) == len(texts):
-        return
-    seen: dict[Any, int] = {}
-    for position, sample_id in enumerate(texts):
-        first = seen.setdefault(sample_id, position)
-        if first != position:
-            raise LabelError(
-                f"sample id {sample_id!r} stands at positions {first} and {position}; labels are joined on "
-                "them, so make them unique"
-            )
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)

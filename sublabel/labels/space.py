@@ -36,7 +36,7 @@ VERSION = 4
 CLASS_ARRAYS = ("kind", "size", "weak", "teacher")
 CHANGED = "the label space does not match its own fingerprint: the file was edited or damaged"
 SHOWN_IN_NOTEBOOK = 10
-Need = Literal["sample_ids", "probabilities"]
+Need = Literal["sample_ids", "probabilities", "features"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,14 @@ from sublabel.tables.relabeled import (
     read_relabeled,
     relabel_table,
 )
-from sublabel.tables.schema import MANIFEST_SCHEMA, OK, PREDICTIONS_SCHEMA, RELABELED_SCHEMA, SPLITS
+from sublabel.tables.schema import (
+    MANIFEST_SCHEMA,
+    OK,
+    PREDICTIONS_SCHEMA,
+    RELABELED_SCHEMA,
+    SPLITS,
+    predictions_schema,
+)
 
 __all__ = [
     "MANIFEST_SCHEMA",
@@ -40,6 +47,7 @@ __all__ = [
     "iter_batches",
     "iter_pairs",
     "open_manifest",
+    "predictions_schema",
     "read_label_space",
     "read_metadata",
     "read_predictions_metadata",

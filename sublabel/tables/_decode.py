@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Pairs, Vocabulary
 from sublabel.tables.io import Location
-from sublabel.tables.schema import OK, PREDICTIONS_SCHEMA
+from sublabel.tables.schema import FEATURES, OK, PREDICTIONS_SCHEMA
 
 PAIR_COLUMNS = ("weak_label", "top_ids", "status")
 """Columns that weak label and prediction are read from."""
+DECODED = {"probabilities": "top_probs", "features": FEATURES}
+"""What may be decoded beside the labels, and its column."""
 FEW_VALUES = ("weak_label", "status")
 """Columns with few distinct values, which are read as dictionaries."""
 
@@ -26,7 +28,7 @@ class PairDecoder(NamedTuple):
     Args:
         weak_vocabulary: The names that a weak label may be.
         teacher_vocabulary: The classes that the teacher's ids count.
-        needs: What is decoded beside the labels: "probabilities", or nothing.
+        needs: What is decoded beside the labels; only what `DECODED` has is looked at.
         is_checked: Whether the same rows were decoded before, and need not be checked again.
     """
 
@@ -38,7 +40,7 @@ class PairDecoder(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that a batch must have."""
-        return (*PAIR_COLUMNS, "top_probs") if "probabilities" in self.needs else PAIR_COLUMNS
+        return (*PAIR_COLUMNS, *(column for need, column in DECODED.items() if need in self.needs))
 
     def decode(
         self, path: Location, batch: pa.RecordBatch, first: int, sample_id: Callable[[int], str]
@@ -53,6 +55,7 @@ class PairDecoder(NamedTuple):
 
         Returns:
             With `top_ids` and `top_probs` (N, k) where probabilities are needed; k is the longest row's.
+            With `features` where these are.
 
         Raises:
             TableError: A column has another type, or a row is `ok` without a prediction, or without as many
@@ -65,14 +68,18 @@ class PairDecoder(NamedTuple):
         ranked = None
         if "probabilities" in self.needs:
             ranked = _ranked(path, batch, teacher >= 0, sample_id)
+        features = _features(path, batch) if "features" in self.needs else None
         if not self.is_checked:
-            return _checked(f"{path}: rows from {first:,} on", weak, ranked or teacher, *vocabularies)
+            where = f"{path}: rows from {first:,} on"
+            return _checked(where, weak, ranked or teacher, *vocabularies, features)
         if ranked is None:
-            return Pairs.trusted(weak, teacher, *vocabularies)
+            return Pairs.trusted(weak, teacher, *vocabularies, features=features)
         top_ids, top_probs = ranked
         # What rounding lets exceed 1 counts as 1, as it did when it was checked.
         top_probs = np.where(top_ids < 0, np.float32(0), np.minimum(top_probs, 1))
-        return Pairs.trusted(weak, teacher, *vocabularies, top_ids=top_ids, top_probs=top_probs)
+        return Pairs.trusted(
+            weak, teacher, *vocabularies, top_ids=top_ids, top_probs=top_probs, features=features
+        )
 
 
 def cast_column(path: Location, name: str, values: pa.Array) -> pa.Array:
@@ -127,9 +134,43 @@ def first_elements(lists: pa.ListArray, absent: float) -> np.ndarray:
     return first
 
 
-def _checked(where: str, weak: np.ndarray, teacher: Any, mine: Vocabulary, theirs: Vocabulary) -> Pairs:
+def feature_array(features: np.ndarray) -> pa.FixedSizeListArray:
+    """Features as a column, halves, null where a row has none.
+
+    Args:
+        features: Floats (N, D), rows of NaN where there are none.
+    """
+    halves = np.ascontiguousarray(features, dtype=np.float16)
+    absent = np.isnan(halves).all(axis=1)
+    values = pa.array(halves.ravel())
+    return pa.FixedSizeListArray.from_arrays(values, halves.shape[1], mask=pa.array(absent))
+
+
+def _features(path: Location, batch: pa.RecordBatch) -> np.ndarray:
+    """Features float32 (N, D), rows of NaN where there are none."""
+    column = batch.column(FEATURES)
+    if not pa.types.is_fixed_size_list(column.type):
+        raise TableError(
+            f"{path}: the column {FEATURES!r} is {column.type}; expected lists of one length, as "
+            "write_predictions makes them"
+        )
+    width = column.type.list_size
+    found = np.full((len(column), width), np.nan, dtype=np.float32)
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    found[present] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return found
+
+
+def _checked(
+    where: str,
+    weak: np.ndarray,
+    teacher: Any,
+    mine: Vocabulary,
+    theirs: Vocabulary,
+    features: np.ndarray | None,
+) -> Pairs:
     try:
-        return Pairs(weak, teacher, weak_vocabulary=mine, teacher_vocabulary=theirs)
+        return Pairs(weak, teacher, weak_vocabulary=mine, teacher_vocabulary=theirs, features=features)
     except LabelError as error:
         raise LabelError(f"{where}: {error}") from error
 

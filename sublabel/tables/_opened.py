@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from sublabel.tables._chunks import (
     ordered_map,
     refuse_missing_ids,
 )
-from sublabel.tables._decode import FEW_VALUES, PAIR_COLUMNS, PairDecoder, cast_column
+from sublabel.tables._decode import DECODED, FEW_VALUES, PAIR_COLUMNS, PairDecoder, cast_column
 from sublabel.tables._store import PairStore
 from sublabel.tables.io import Location, count_statuses
 from sublabel.tables.predictions import PredictionsMetadata, read_predictions_metadata, with_sample_ids
@@ -66,14 +67,13 @@ class OpenPredictions:
             needs: What a counting or a label space looks at beside the labels.
 
         Raises:
-            TableError: It has no column of probabilities, and they are needed.
+            TableError: It has no column of probabilities or features, and they are needed.
         """
-        for part in self.parts if "probabilities" in needs else ():
-            if "top_probs" not in part.footer.schema.to_arrow_schema().names:
+        for part, need in itertools.product(self.parts, sorted(needs & DECODED.keys())):
+            if DECODED[need] not in part.footer.schema.to_arrow_schema().names:
                 raise TableError(
-                    f"{part.location} has no column top_probs, the teacher's probabilities of its top_ids, "
-                    "which the strategy looks at: write the predictions with them, or choose a strategy that "
-                    "needs none"
+                    f"{part.location} has no column {DECODED[need]}, the teacher's {need}, which the "
+                    "strategy looks at: write the predictions with them, or choose a strategy that needs none"
                 )
 
     def count(
@@ -170,7 +170,8 @@ class CountedPairs(NamedTuple):
 
     def columns(self, needs: frozenset[str]) -> tuple[str, ...]:
         """The columns of the batches that `read` takes; `status` is always among them."""
-        return ("sample_id", *(self._decoder(needs).columns if "probabilities" in needs else ("status",)))
+        is_decoded = bool(needs & DECODED.keys())
+        return ("sample_id", *(self._decoder(needs).columns if is_decoded else ("status",)))
 
     def read(self, chunk: Chunk, needs: frozenset[str]) -> Iterator[tuple[pa.RecordBatch, Pairs]]:
         """The batches of a chunk, each with its pairs.
@@ -181,7 +182,7 @@ class CountedPairs(NamedTuple):
         """
         first = chunk.first
         for batch in chunk.batches():
-            if "probabilities" in needs:
+            if needs & DECODED.keys():
                 name = partial(self.table.sample_id, first)
                 pairs = self._decoder(needs).decode(chunk.location, batch, first, name)
             else:
@@ -200,7 +201,7 @@ class CountedPairs(NamedTuple):
             self.table.report(stage, chunk.first + chunk.rows, self.table.rows)
 
     def _decoder(self, needs: frozenset[str]) -> PairDecoder:
-        return self.table.decoder(needs, is_checked="probabilities" in self.checked)
+        return self.table.decoder(needs, is_checked=needs & DECODED.keys() <= self.checked)
 
 
 def _ignore(stage: str, done: int, rows: int) -> None:

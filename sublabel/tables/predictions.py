@@ -16,17 +16,18 @@ import pyarrow.compute as pc
 from sublabel.errors import LabelError, TableError
 from sublabel.labels import Pairs, Vocabulary
 from sublabel.labels.pairs import need_pairs
-from sublabel.tables._decode import FEW_VALUES, PairDecoder, cast_column
+from sublabel.tables._decode import FEW_VALUES, PairDecoder, cast_column, feature_array
 from sublabel.tables.io import (
     Location,
     TableWriter,
     iter_batches,
     output_of,
     parquet_files,
+    parquet_schema,
     read_metadata,
     versions,
 )
-from sublabel.tables.schema import OK, PREDICTIONS_SCHEMA
+from sublabel.tables.schema import FEATURES, OK, PREDICTIONS_SCHEMA, predictions_schema
 
 NOT_GIVEN = "none given"
 """The status of a sample that came without a prediction and without a reason."""
@@ -118,8 +119,8 @@ def iter_pairs(
     Args:
         path: A predictions file, or a folder of shards.
         batch_size: Rows a chunk, at most.
-        needs: "probabilities" for `top_ids` and `top_probs`, as `Counting.needs` and `LabelSpace.needs` say
-            it; sample ids are there anyway.
+        needs: "probabilities" for `top_ids` and `top_probs`, "features" for these, as `Counting.needs` and
+            `LabelSpace.needs` say it; sample ids are there anyway.
 
     Raises:
         TableError: The table is damaged, not one of predictions, a row has no `sample_id`, or says `ok` but
@@ -159,6 +160,7 @@ def with_sample_ids(pairs: Pairs, sample_ids: pa.Array | pa.ChunkedArray) -> Pai
         sample_ids=sample_ids.to_numpy(zero_copy_only=False),
         top_ids=pairs.top_ids,
         top_probs=pairs.top_probs,
+        features=pairs.features,
     )
 
 
@@ -177,7 +179,7 @@ def write_predictions(
     Args:
         path: The Parquet file to write.
         pairs: N samples with `sample_ids`; with probabilities where a strategy is to look at them, as
-            `ConfidentSPL` and `TopKSPL` do.
+            `ConfidentSPL` and `TopKSPL` do, and with features where something is to look at those.
         status: Strings (N,), `ok` or why a sample has no prediction, which then does not count; default:
             `ok` where there is one, else `none given`.
         teacher: Tells this teacher's predictions from another's, such as a name with a version, or a hash.
@@ -210,7 +212,8 @@ def write_predictions(
     pairs.refuse_repeated_ids()
     statuses = _statuses(pairs, status)
     metadata = PredictionsMetadata(pairs.weak_vocabulary, pairs.teacher_vocabulary, teacher).to_strings()
-    with TableWriter(path, PREDICTIONS_SCHEMA, metadata) as writer:
+    width = None if pairs.features is None else pairs.features.shape[1]
+    with TableWriter(path, predictions_schema(width), metadata) as writer:
         for start in range(0, len(pairs), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             writer.write(_prediction_rows(pairs[rows], statuses[rows]))
@@ -256,7 +259,10 @@ def _prediction_rows(pairs: Pairs, statuses: pa.Array) -> pa.Table:
     if pairs.top_probs is not None:
         top_probs = pa.ListArray.from_arrays(offsets, pairs.top_probs[kept].astype(np.float32))
     ids = pa.array([str(sample_id) for sample_id in pairs.need_sample_ids().tolist()], pa.string())
-    return pa.table([ids, weak, top_ids, top_probs, statuses], PREDICTIONS_SCHEMA.names)
+    columns = [ids, weak, top_ids, top_probs, statuses]
+    if pairs.features is None:
+        return pa.table(columns, PREDICTIONS_SCHEMA.names)
+    return pa.table([*columns, feature_array(pairs.features)], [*PREDICTIONS_SCHEMA.names, FEATURES])
 
 
 def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) -> int:
@@ -275,9 +281,11 @@ def select_predictions(path: Location, out: str | Path, sample_ids: pa.Array) ->
         ConfigError: `out` is a URL, a folder, one of the predictions' files, or in their folder.
     """
     out = output_of(path, out)
-    kept = 0
-    with TableWriter(out, PREDICTIONS_SCHEMA, read_predictions_metadata(path).to_strings()) as writer:
-        for batch in iter_batches(path, PREDICTIONS_SCHEMA.names):
+    kept, stored = 0, parquet_schema(path)
+    features = stored.field(FEATURES).type.list_size if FEATURES in stored.names else None
+    schema = predictions_schema(features)
+    with TableWriter(out, schema, read_predictions_metadata(path).to_strings()) as writer:
+        for batch in iter_batches(path, schema.names):
             chosen = batch.filter(pc.is_in(batch.column("sample_id"), value_set=sample_ids))
             writer.write(chosen)
             kept += chosen.num_rows

@@ -35,6 +35,8 @@ PREDICTIONS_SCHEMA = pa.schema(
         ("status", pa.string()),
     ]
 )
+FEATURES = "features"
+"""A column that predictions may have beside these."""
 RELABELED_SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
@@ -44,3 +46,14 @@ RELABELED_SCHEMA = pa.schema(
 )
 """A relabeled table of one label a sample. Other answers are lists in `pretrain_label`, soft ones with their
 weights in a column `pretrain_weight` beside it."""
+
+
+def predictions_schema(features: int | None = None) -> pa.Schema:
+    """The columns of predictions.
+
+    Args:
+        features: Numbers D that a network saw in each sample, kept as float16; None: none are kept.
+    """
+    if features is None:
+        return PREDICTIONS_SCHEMA
+    return PREDICTIONS_SCHEMA.append(pa.field(FEATURES, pa.list_(pa.float16(), features)))
