@@ -66,8 +66,12 @@ class ProbeOptions(BaseModel):
     )
 
 
+# What says how a teacher of its own is made; all other options are of how a teacher looks.
+MAKES_A_TEACHER = ("pretrained", "weights", "image_size", "training", "probe", "finetune", "members")
+
+
 class TeacherOptions(BaseModel):
-    """The teacher of a study, where it is not the model without weak pre-training (ours)."""
+    """The teacher of a study: one with a backbone of its own (ours), and how it looks at samples."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,13 +90,37 @@ class TeacherOptions(BaseModel):
     )
     probe: ProbeOptions = ProbeOptions()
     finetune: TrainOptions = TrainOptions(epochs=25)
+    members: PositiveInt = Field(
+        default=1,
+        description="trainings as a whole, each with another seed, whose probabilities are averaged",
+    )
+    views: bool = Field(
+        default=False,
+        description="look at all test-time views of the domain, each also flipped from left to right (not "
+        "with no_flip), and average the probabilities",
+    )
+    calibrate: bool = Field(
+        default=False,
+        description="make the probabilities mean something: temperature scaling on target_val, which must be "
+        "there",
+    )
+    features: bool = Field(
+        default=False, description="keep what the teacher saw in each weak sample beside its predictions"
+    )
 
     @model_validator(mode="after")
     def _says_what_of(self) -> TeacherOptions:
-        if self.backbone is None and self != TeacherOptions.model_construct():
+        defaults = TeacherOptions.model_construct()
+        given = [name for name in MAKES_A_TEACHER if getattr(self, name) != getattr(defaults, name)]
+        if self.backbone is None and given:
             raise ValueError(
-                "the teacher has options and no backbone: name one, or leave the options out, and the model "
-                "without weak pre-training is the teacher"
+                f"the teacher has {', '.join(given)} and no backbone: name one, or leave these out, and the "
+                "model without weak pre-training is the teacher"
+            )
+        if self.training == "probe" and self.members > 1:
+            raise ValueError(
+                f"a probe is the same with every seed, and {self.members} members are asked for: train them "
+                "as a whole (training: finetune), or leave members out"
             )
         return self
 

@@ -32,6 +32,7 @@ Item = TypeVar("Item")
 STUDY_FILE = "study.json"
 TEACHER_FOLDER = "teacher_model"
 ACCURACY_FILE = "teacher_accuracy.json"
+TEMPERATURE_FILE = "teacher_temperature.json"
 COMPARISON_FILE = "comparison.json"
 
 DIGEST_LETTERS = 12

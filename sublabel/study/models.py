@@ -19,6 +19,7 @@ from torch import nn
 
 from sublabel.errors import MediaError
 from sublabel.files import write_atomically
+from sublabel.labels import Vocabulary
 from sublabel.media import MediaTable
 from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions, TrainOptions
@@ -119,9 +120,18 @@ class StudyModels:
         trainer = self.trainer()
         return int(trainer.world_size * trainer.accumulate_grad_batches)
 
-    def teacher(self, model: Teacher | TrainedModel | LoadedModel | nn.Module) -> Teacher:
-        """A model as a teacher that keeps as many classes as the options say."""
-        return as_teacher(model, top_k=self.options.teacher_top_k, precision=self.precision)
+    def teacher(
+        self,
+        model: Teacher | TrainedModel | LoadedModel | nn.Module,
+        vocabulary: Vocabulary | None = None,
+    ) -> Teacher:
+        """A model as a teacher that keeps as many classes as the options say.
+
+        Args:
+            model: As `as_teacher` takes it.
+            vocabulary: The classes of a module.
+        """
+        return as_teacher(model, vocabulary, top_k=self.options.teacher_top_k, precision=self.precision)
 
     def training_inputs(
         self, media: MediaTable, preprocessing: Preprocessing, options: TrainOptions, unflipped: np.ndarray
@@ -155,17 +165,6 @@ class StudyModels:
         table = media.table("target_train")
         inputs = self.training_inputs(table, preprocessing, options, np.isin(labels, unflipped))
         return LabeledDataset(inputs, labels)
-
-    def seen_by_teacher(self, media: StudyMedia, preprocessing: Preprocessing, split: str) -> LabeledDataset:
-        """A target split as a teacher looks at it: one view, not augmented.
-
-        Args:
-            media: The study's.
-            preprocessing: What the backbone wants.
-            split: Its name.
-        """
-        inputs = MediaInputs(media.table(split), self.domain.evaluation_transform(preprocessing))
-        return LabeledDataset(inputs, media.target_labels(split))
 
     def stage(self, folder: Path, preprocessing: Preprocessing) -> dict[str, Any]:
         """The arguments that every training of the study has.

@@ -22,7 +22,6 @@ from sublabel.labels import Alignment
 from sublabel.media.domain import Preprocessing
 from sublabel.media.shards import missing_shards, shard_numbers
 from sublabel.options import TrainOptions
-from sublabel.study.folder import TEACHER_FOLDER
 from sublabel.study.outcomes import is_tested
 from sublabel.study.study import Study
 from sublabel.tables import Manifest, source_ranks
@@ -189,13 +188,14 @@ def _stages(study: Study, splits: tuple[Split, ...], flops: float) -> Iterator[S
     for seed in dict.fromkeys(0 if study.teaching.is_shared else row.seed for row in first):
         folder = study.teaching.folder(seed)
         place = "" if study.teaching.is_shared else f"{folder.name}/"
-        if study.teaching.has_own_backbone:
-            yield _own_teacher(study, f"{place}{TEACHER_FOLDER}", train.samples, look)
+        for model in study.teaching.model_folders(seed) if study.teaching.has_own_backbone else ():
+            yield _own_teacher(study, model, train.samples, look)
         shards = folder / "predictions"
         rows = shard_rows(shards, weak.samples, processes)
         numbers = shard_numbers(weak.samples, rows if study.given_predictions is None else weak.samples)
         done = not missing_shards(shards, "parquet", numbers)
-        yield Stage(f"{place}predictions", done, weak.samples, 0, 0, look * weak.samples)
+        looks = study.teaching.looks * weak.samples
+        yield Stage(f"{place}predictions", done, weak.samples, 0, 0, look * looks)
     for row in others:
         folder, clips = study.folder(row), row.clips_per_video
         samples = weak.samples if clips is None else _clips(study.manifest, clips)
@@ -221,9 +221,8 @@ def _teacher_flops(study: Study, flops: float) -> float:
     return _features(backbone, preprocessing.input_size)[1]
 
 
-def _own_teacher(study: Study, label: str, samples: int, flops: float) -> Stage:
-    folder = study.out / label
-    options = study.options.teacher
+def _own_teacher(study: Study, folder: Path, samples: int, flops: float) -> Stage:
+    label, options = str(folder.relative_to(study.out)), study.options.teacher
     if options.training == "finetune":
         return _training(label, folder, options.finetune, samples, flops, study.models.devices_a_step)
     return Stage(label, (folder / "card.json").exists(), samples, 0, 0, flops * samples)

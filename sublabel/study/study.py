@@ -9,7 +9,7 @@ run again:
     media/<split>/                   with `decode_once`: the decoded media
     <split>-<manifest>.json          target samples that cannot be read, and why
     seed0/teacher/                   the model without weak pre-training, and the teacher if none is said
-    seed0/teacher_model/             a teacher of its own
+    seed0/teacher_model/             a teacher of its own, or its members
     seed0/predictions/               the teacher's pass over the weak split
     seed0/teacher_accuracy.json      how often it is right on the target splits
     teacher_model/, predictions/, …  the same of a teacher that does not differ between seeds

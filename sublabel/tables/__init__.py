@@ -1,5 +1,6 @@
 """The three tables in Parquet, read and written in streams: manifest, predictions, relabeled."""
 
+from sublabel.tables._decode import feature_array
 from sublabel.tables._opened import Progress
 from sublabel.tables.folders import write_folder_manifest
 from sublabel.tables.io import TableWriter, count_statuses, iter_batches, read_metadata, versions
@@ -44,6 +45,7 @@ __all__ = [
     "TableWriter",
     "count_statuses",
     "count_table",
+    "feature_array",
     "iter_batches",
     "iter_pairs",
     "open_manifest",

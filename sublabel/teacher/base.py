@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +19,8 @@ from sublabel.training.classifier import (
     lay_out_channels_last,
     memory_format,
 )
+
+Output = TypeVar("Output")
 
 
 class TeacherPrediction(NamedTuple):
@@ -100,26 +101,32 @@ class Teacher(Protocol):
         ...
 
 
-class Ensemble(nn.Module):
-    """Classifiers of the same classes as one module: `ModuleTeacher(Ensemble(modules), vocabulary)`.
+class FeatureTeacher(Teacher, Protocol):
+    """A teacher that also says what it saw."""
 
-    Args:
-        modules: Each maps inputs (B, …) to logits (B, T).
+    @property
+    def num_features(self) -> int | None:
+        """Width D of its features; None where it has none after all."""
+        ...
+
+    def look(self, inputs: Tensor) -> tuple[TeacherPrediction, np.ndarray]:
+        """What `predict` says of inputs (B, …), and their features, floats (B, D)."""
+        ...
+
+
+def as_feature_teacher(teacher: Teacher) -> tuple[FeatureTeacher, int]:
+    """A teacher as one that also says what it saw, and how wide its features are.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: It says nothing.
     """
-
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(modules)
-        if not self.members:
-            raise ConfigError("an ensemble needs at least one module, and got none")
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The log of the mean of the members' probabilities, float32 (B, T)."""
-        members = torch.stack([member(inputs).float().log_softmax(-1) for member in self.members])
-        return members.logsumexp(0) - math.log(len(members))
+    width = getattr(teacher, "num_features", None)
+    if width is None or not callable(getattr(teacher, "look", None)):
+        raise ConfigError(
+            f"the teacher {type(teacher).__name__} has no features to keep: expected `num_features` and "
+            "`look(inputs)`, as of a model that `finetune` or `load_model` returned"
+        )
+    return teacher, width  # type: ignore[return-value]
 
 
 class ModuleTeacher:
@@ -158,7 +165,6 @@ class ModuleTeacher:
             f"{state_fingerprint(module)}:{vocabulary.fingerprint}:{self.top_k}:{precision}".encode()
         ).hexdigest()
 
-    @torch.inference_mode()
     def predict(self, inputs: Tensor) -> TeacherPrediction:
         """Classify a batch.
 
@@ -168,16 +174,46 @@ class ModuleTeacher:
         Raises:
             ConfigError: The module returns another number of logits than the vocabulary has names.
         """
+        return self._prediction(self._run(self.module, inputs), len(inputs))
+
+    @property
+    def num_features(self) -> int | None:
+        """Width D of the features of `look`; None of a module without `logits_and_features`."""
+        return getattr(self.module, "num_features", None) if self._says_features else None
+
+    def look(self, inputs: Tensor) -> tuple[TeacherPrediction, np.ndarray]:
+        """Classify a batch, and say what was seen: of a `Classifier`, or an `Ensemble` of them.
+
+        Args:
+            inputs: (B, …), as the module takes them.
+
+        Returns:
+            The prediction, and features float32 (B, D).
+
+        Raises:
+            ConfigError: As `predict`.
+        """
+        look: Any = self.module.logits_and_features
+        logits, features = self._run(look, inputs)
+        return self._prediction(logits, len(inputs)), features.float().cpu().numpy()
+
+    @property
+    def _says_features(self) -> bool:
+        return hasattr(self.module, "logits_and_features")
+
+    @torch.inference_mode()
+    def _run(self, function: Callable[[Tensor], Output], inputs: Tensor) -> Output:
         inputs = inputs.to(self.device, non_blocking=True)
         inputs = inputs.contiguous(memory_format=memory_format(inputs))
         half = self.half_precision
         with torch.autocast(self.device.type, half, enabled=half is not None):
-            logits = self.module(inputs)
-        if logits.shape != (len(inputs), len(self.vocabulary)):
+            return function(inputs)
+
+    def _prediction(self, logits: Tensor, samples: int) -> TeacherPrediction:
+        if logits.shape != (samples, len(self.vocabulary)):
             raise ConfigError(
-                f"the teacher returned logits of shape {tuple(logits.shape)} for {len(inputs)} inputs and a "
-                f"vocabulary of {len(self.vocabulary)} classes; expected ({len(inputs)}, "
-                f"{len(self.vocabulary)})"
+                f"the teacher returned logits of shape {tuple(logits.shape)} for {samples} inputs and a "
+                f"vocabulary of {len(self.vocabulary)} classes; expected ({samples}, {len(self.vocabulary)})"
             )
         probabilities, ids = logits.float().softmax(-1).topk(self.top_k)
         return TeacherPrediction(ids.int().cpu().numpy(), probabilities.cpu().numpy())

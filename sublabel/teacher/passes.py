@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -28,15 +29,16 @@ from sublabel.media.shards import (
 )
 from sublabel.provenance import refuse_others
 from sublabel.tables import (
-    PREDICTIONS_SCHEMA,
     Manifest,
     PredictionsMetadata,
     TableWriter,
+    feature_array,
     iter_batches,
+    predictions_schema,
     read_metadata,
 )
 from sublabel.tables.schema import OK
-from sublabel.teacher.base import Teacher, checked_prediction
+from sublabel.teacher.base import Teacher, TeacherPrediction, as_feature_teacher, checked_prediction
 
 # Of a worker; whole videos where they have more.
 ROWS_PER_READ = 32
@@ -56,6 +58,7 @@ def predict_manifest(
     batch_size: int = 256,
     num_workers: int = 0,
     rows_per_shard: int | None = None,
+    features: bool = False,
 ) -> PassSummary:
     """Let a teacher look at every sample of a manifest.
 
@@ -74,6 +77,8 @@ def predict_manifest(
         batch_size: Samples a batch, at most.
         num_workers: Processes that read and decode; 0 does so in this one.
         rows_per_shard: Rows a shard; default: `shard_rows`.
+        features: Keep also what the teacher saw in each sample, in halves; it must say it, as a trained model
+            does (`FeatureTeacher`).
 
     Returns:
         The number of rows by status, those of earlier shards included.
@@ -81,8 +86,8 @@ def predict_manifest(
     Raises:
         TableError: The manifest has no `weak_label`.
         LabelError: A weak label is not in the vocabulary.
-        ConfigError: `out` holds predictions of another teacher or vocabulary, or is a URL; or a number is
-            below 1.
+        ConfigError: `out` holds predictions of another teacher or vocabulary, or with features where none
+            are wanted, or is a URL; or a number is below 1, or the teacher has no features to keep.
     """
     out, count = local_path(out), manifest.count()
     if rows_per_shard is None:
@@ -99,11 +104,13 @@ def predict_manifest(
         teacher_vocabulary=teacher.vocabulary,
         teacher_fingerprint=teacher.fingerprint,
     )
-    strings = {**metadata.to_strings(), "rows_per_shard": str(rows_per_shard)}
+    width = as_feature_teacher(teacher)[1] if features else None
+    strings = {**metadata.to_strings(), "rows_per_shard": str(rows_per_shard), "features": str(width or 0)}
     for shard in sorted(out.glob("part-*.parquet")):
         # Predictions of another pass must not be mixed with this one's.
         theirs = read_metadata(shard)
-        refuse_others(shard, {key: theirs.get(key) for key in strings}, strings, free={"versions"})
+        record = {key: theirs.get(key) for key in strings} | {"features": theirs.get("features", "0")}
+        refuse_others(shard, record, strings, free={"versions"})
     ours = distributed.share_of(shard_numbers(count, rows_per_shard))
     shards = iter_shards(
         manifest,
@@ -115,10 +122,11 @@ def predict_manifest(
         num_workers=num_workers,
     )
     for number, rows in shards:
-        with TableWriter(shard_path(out, number, "parquet"), PREDICTIONS_SCHEMA, strings) as writer:
+        schema = predictions_schema(width)
+        with TableWriter(shard_path(out, number, "parquet"), schema, strings) as writer:
             for batch in _batched(rows, batch_size):
                 _refuse_unknown(batch, vocabulary, manifest)
-                writer.write(_prediction_rows(batch, teacher))
+                writer.write(_prediction_rows(batch, teacher, width))
     distributed.wait_for_all()
     return PassSummary.of(Counter(_statuses(out)))
 
@@ -158,24 +166,41 @@ def _refuse_unknown(batch: list[MediaRow], vocabulary: Vocabulary, manifest: Man
             raise LabelError(f"{manifest}: the weak_label of sample {row.sample_id!r}: {error}") from error
 
 
-def _prediction_rows(batch: list[MediaRow], teacher: Teacher) -> pa.RecordBatch:
+def _prediction_rows(batch: list[MediaRow], teacher: Teacher, width: int | None) -> pa.RecordBatch:
+    """The rows of a batch; with features of a width where that is given."""
     weak_labels = [row.weak_label for row in batch]
     inputs = [row.media for row in batch if row.status == OK]
     predicted: Iterator[Any] = iter([])
+    features = np.full((len(batch), width or 0), np.nan, dtype=np.float32)
     if inputs:
-        answer = teacher.predict(torch.stack(inputs))
-        predicted = zip(*checked_prediction(answer, len(inputs), teacher.vocabulary), strict=True)
+        answer, seen = _look(teacher, torch.stack(inputs), width)
+        predicted = zip(*answer, strict=True)
+        features[[row.status == OK for row in batch]] = seen
     pairs = [next(predicted) if row.status == OK else (None, None) for row in batch]
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array([row.sample_id for row in batch], pa.string()),
-            pa.array(weak_labels, pa.string()),
-            pa.array([ids for ids, _ in pairs], pa.list_(pa.int32())),
-            pa.array([probabilities for _, probabilities in pairs], pa.list_(pa.float32())),
-            pa.array([row.status for row in batch], pa.string()),
-        ],
-        schema=PREDICTIONS_SCHEMA,
-    )
+    columns = [
+        pa.array([row.sample_id for row in batch], pa.string()),
+        pa.array(weak_labels, pa.string()),
+        pa.array([ids for ids, _ in pairs], pa.list_(pa.int32())),
+        pa.array([probabilities for _, probabilities in pairs], pa.list_(pa.float32())),
+        pa.array([row.status for row in batch], pa.string()),
+        *([] if width is None else [feature_array(features)]),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=predictions_schema(width))
+
+
+def _look(teacher: Teacher, inputs: Tensor, width: int | None) -> tuple[TeacherPrediction, np.ndarray]:
+    """What a teacher says of inputs (B, …), checked, and what it saw, floats (B, width), or (B, 0)."""
+    if width is None:
+        answer, seen = teacher.predict(inputs), np.empty((len(inputs), 0))
+    else:
+        looked, seen = as_feature_teacher(teacher)[0].look(inputs)
+        answer, seen = looked, np.asarray(seen)
+        if seen.shape != (len(inputs), width):
+            raise ConfigError(
+                f"the teacher's features of {len(inputs)} samples have shape {seen.shape}; expected "
+                f"({len(inputs)}, {width}), as its `num_features` says"
+            )
+    return checked_prediction(answer, len(inputs), teacher.vocabulary), seen
 
 
 def _statuses(out: Path) -> Iterator[str]:

@@ -11,8 +11,14 @@ from torch.utils.data import DataLoader
 from sublabel.errors import ConfigError
 from sublabel.labels import Vocabulary
 from sublabel.labels.vocabulary import VocabularyLike
-from sublabel.teacher.base import ModuleTeacher, Teacher, TeacherPrediction, checked_prediction
-from sublabel.training import LoadedModel, TrainedModel
+from sublabel.teacher.base import (
+    ModuleTeacher,
+    Teacher,
+    TeacherPrediction,
+    as_feature_teacher,
+    checked_prediction,
+)
+from sublabel.training import LabeledFeatures, LoadedModel, TrainedModel
 
 
 def as_teacher(
@@ -105,3 +111,34 @@ def predict(
             "many of each"
         )
     return TeacherPrediction(*(np.concatenate(arrays) for arrays in zip(*answers, strict=True)))
+
+
+def see(
+    teacher: Teacher | TrainedModel | LoadedModel,
+    dataset: Any,
+    *,
+    batch_size: int = 256,
+    num_workers: int = 0,
+) -> LabeledFeatures:
+    """What a teacher sees in every sample of a labelled data set, in memory: as its pass keeps it.
+
+    Args:
+        teacher: A model that `finetune` or `load_model` returned, or a teacher with `num_features` and
+            `look`.
+        dataset: A map-style data set of N (input, label).
+        batch_size: Samples a batch.
+        num_workers: Loader processes.
+
+    Returns:
+        Features float32 (N, D) and labels int64 (N,).
+
+    Raises:
+        ConfigError: The teacher has no features, or there is no sample.
+    """
+    looking, _ = as_feature_teacher(as_teacher(teacher))
+    if len(dataset) == 0:
+        raise ConfigError("the data set to look at has no samples: expected at least one")
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
+    seen = [(np.asarray(looking.look(inputs)[1]), np.asarray(labels)) for inputs, labels in loader]
+    features, labels = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
+    return LabeledFeatures(features.astype(np.float32), labels.astype(np.int64))

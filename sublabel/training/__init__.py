@@ -25,6 +25,7 @@ from sublabel.training.data import (  # noqa: E402
     MediaInputs,
     as_targets,
 )
+from sublabel.training.features import LabeledFeatures, extract_features, outputs_of  # noqa: E402
 from sublabel.training.fit import TrainedModel, finetune, pretrain  # noqa: E402
 from sublabel.training.heads import FactorisedHead, HeadFactory, head_factory  # noqa: E402
 from sublabel.training.lookup import LabelLookup  # noqa: E402
@@ -44,12 +45,7 @@ from sublabel.training.modules import (  # noqa: E402
     adamw,
     sgd,
 )
-from sublabel.training.probe import (  # noqa: E402
-    LabeledFeatures,
-    extract_features,
-    fit_probe,
-    probe,
-)
+from sublabel.training.probe import fit_probe, probe  # noqa: E402
 from sublabel.training.trainer import make_trainer, refuse_several_devices, start_processes  # noqa: E402
 
 __all__ = [
@@ -89,6 +85,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "make_trainer",
+    "outputs_of",
     "pretrain",
     "probe",
     "read_card",

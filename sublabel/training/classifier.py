@@ -55,6 +55,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = nn.Linear(num_features, num_classes) if head is None else head(num_features)
         self.num_classes = num_classes
+        self.num_features = num_features
         # Not in the state dict: they belong to the preprocessing, which the model card stores.
         self.register_buffer("mean", None if mean is None else torch.tensor(mean), persistent=False)
         self.register_buffer("std", None if std is None else torch.tensor(std), persistent=False)
@@ -76,8 +77,12 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, K) of inputs (B, C, …), uint8 or already normalised float."""
-        logits: Tensor = self.head(self.features(inputs))
-        return logits
+        return self.logits_and_features(inputs)[0]
+
+    def logits_and_features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K), and the features (B, D) that they are made of."""
+        features = self.features(inputs)
+        return self.head(features), features
 
 
 def memory_format(inputs: Tensor) -> torch.memory_format:

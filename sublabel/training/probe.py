@@ -12,18 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
-from sublabel.errors import ConfigError, LabelError
+from sublabel.errors import LabelError
 from sublabel.media.domain import Preprocessing
 from sublabel.options import ProbeOptions, RunOptions
-from sublabel.training.classifier import (
-    HALF_PRECISIONS,
-    Classifier,
-    best_precision,
-    default_device,
-    memory_format,
-)
+from sublabel.training.classifier import Classifier, default_device
+from sublabel.training.features import LabeledFeatures, extract_features
 from sublabel.training.fit import TrainedModel, class_names
 
 MOST_ITERATIONS = 500
@@ -34,15 +28,6 @@ CHOOSING_TOLERANCE = 1e-4
 LEAST_DEVIATION = 1e-6
 
 
-class LabeledFeatures(NamedTuple):
-    """A backbone's features of labelled samples."""
-
-    features: np.ndarray
-    """float32 (N, D)."""
-    labels: np.ndarray
-    """int64 (N,)."""
-
-
 class Logistic(NamedTuple):
     """A multinomial logistic regression: logits are `features @ weight.T + bias`."""
 
@@ -50,37 +35,6 @@ class Logistic(NamedTuple):
     """float64 (K, D)."""
     bias: Tensor
     """float64 (K,)."""
-
-
-def extract_features(
-    classifier: Classifier, dataset: Any, *, precision: str = "auto", run: RunOptions | None = None
-) -> LabeledFeatures:
-    """A backbone's features of a data set, in its order; all of them in memory.
-
-    Args:
-        classifier: Whose backbone looks, in evaluation mode.
-        dataset: A map-style data set of (input, label).
-        precision: As for `pretrain`.
-        run: How it is run; `eval_batch_size` inputs a batch.
-
-    Raises:
-        ConfigError: There is no sample.
-    """
-    run = run or RunOptions()
-    if len(dataset) == 0:
-        raise ConfigError("the data set to take features of has no samples: expected at least one")
-    half = HALF_PRECISIONS.get(best_precision() if precision == "auto" else precision)
-    device = default_device()
-    classifier = classifier.eval().to(device)
-    found, labels = [], []
-    with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
-        for inputs, batch_labels in DataLoader(
-            dataset, batch_size=run.eval_batch_size, num_workers=run.num_workers
-        ):
-            inputs = inputs.to(device).contiguous(memory_format=memory_format(inputs))
-            found.append(classifier.features(inputs).float().cpu())
-            labels.append(torch.as_tensor(batch_labels))
-    return LabeledFeatures(torch.cat(found).numpy(), torch.cat(labels).numpy().astype(np.int64))
 
 
 def probe(

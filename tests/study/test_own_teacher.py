@@ -16,7 +16,7 @@ import sublabel.study.teaching as teaching_module
 from sublabel.errors import ConfigError
 from sublabel.options import ProbeOptions, TeacherOptions, TrainOptions
 from sublabel.study import Row, StudyFolder, StudyOptions, parse_preset, plan_study, train_row
-from sublabel.tables import read_predictions_metadata
+from sublabel.tables import iter_pairs, read_predictions_metadata
 from sublabel.teacher import predict_manifest
 from sublabel.training import load_model
 from sublabel_image import ImageDomain
@@ -114,7 +114,7 @@ def test_held_out_target_samples_choose_the_penalty_and_are_measured(manifest, t
     made.predict(0)
     assert set(made.teaching.accuracy(0)) == {"target_test", "target_val"}
     model = load_model(tmp_path / "out" / "teacher_model")
-    val = made.models.seen_by_teacher(made.media, model.preprocessing, "target_val")
+    val = made.teaching.seen("target_val", model.preprocessing)
     with torch.inference_mode():
         logits = model.classifier(torch.stack([val[index][0] for index in range(len(val))]))
         loss = torch.nn.functional.cross_entropy(
@@ -199,7 +199,7 @@ def test_wrong_names_are_refused_before_anything_is_made(manifest, tmp_path):
             study(manifest, tmp_path / "out", teacher_options=options)
     with pytest.raises(ConfigError, match="got a teacher and the teacher backbone 'small_resnet7'"):
         study(manifest, tmp_path / "out", teacher_options=PROBE, teacher=Seeing())
-    with pytest.raises(ValidationError, match="options and no backbone: name one"):
+    with pytest.raises(ValidationError, match="the teacher has image_size and no backbone: name one"):
         TeacherOptions(image_size=96)
     assert not (tmp_path / "out").exists()
 
@@ -222,3 +222,153 @@ def test_a_command_line_sets_the_teacher_and_changes_that_of_a_preset():
     assert options.teacher == PROBE.model_copy(
         update={"weights": "w.safetensors", "probe": ProbeOptions(folds=3)}
     )
+
+
+SEEN = {"backbone": "small_resnet7", "training": "finetune", "finetune": FAST["finetune"]}
+
+
+def inputs_of(made, split, preprocessing):
+    """Every sample of a split by hand, uint8 (N, C, H, W), and its name."""
+    domain, rows = ImageDomain(8), made.manifest.filter(split=split)
+    rows = [row for batch in rows.batches() for row in batch.to_pylist()]
+    transform = domain.evaluation_transform(preprocessing)
+    return torch.stack([transform(domain.read(row)) for row in rows]), [row["label"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(manifest, tmp_path_factory):
+    """A calibrated ensemble of two, in all its views, that keeps what it saw."""
+    folder = tmp_path_factory.mktemp("whole")
+    source = with_val(manifest, folder / "m.parquet")
+    options = TeacherOptions(**SEEN, members=2, views=True, calibrate=True, features=True)
+    made = study(source, folder / "out", **ONE_ROW, teacher_options=options, precision="32-true")
+    made.predict(0)
+    return made
+
+
+def test_members_and_views_are_averaged_and_calibrated(whole):
+    models = [load_model(whole.out / "seed0" / "teacher_model" / str(member)) for member in (0, 1)]
+    made_by = [model.card.made_by["seed"] for model in models]
+    assert made_by[0] == 0 != made_by[1]
+    stored = json.loads((whole.out / "seed0" / "teacher_temperature.json").read_text(encoding="utf-8"))
+    pixels, _ = inputs_of(whole, "weak", models[0].preprocessing)
+    with torch.inference_mode():
+        expected = sum(
+            (model.classifier(seen) / stored["temperature"]).softmax(1)
+            for model in models
+            for seen in (pixels, pixels.flip(-1))
+        )
+    [pairs] = iter_pairs(whole.out / "seed0" / "predictions", needs={"probabilities"})
+    top = (expected / 4).topk(3)
+    np.testing.assert_allclose(pairs.top_probs, top.values, atol=1e-5)
+    assert (pairs.top_ids == top.indices.numpy()).mean() > 0.99
+
+
+def test_the_temperature_makes_the_held_out_samples_likeliest(whole):
+    models = [load_model(whole.out / "seed0" / "teacher_model" / str(member)) for member in (0, 1)]
+    pixels, names = inputs_of(whole, "target_val", models[0].preprocessing)
+    labels = torch.tensor([models[0].card.classes.index(name) for name in names])
+    with torch.inference_mode():
+        logits = [model.classifier(seen) for model in models for seen in (pixels, pixels.flip(-1))]
+
+    def loss(temperature):
+        means = sum((part / temperature).softmax(1) for part in logits) / 4
+        return float(torch.nn.functional.nll_loss(means.log(), labels))
+
+    stored = json.loads((whole.out / "seed0" / "teacher_temperature.json").read_text(encoding="utf-8"))
+    assert stored["val/loss"] == pytest.approx(
+        {"before": loss(1.0), "after": loss(stored["temperature"])}, abs=1e-4
+    )
+    assert loss(stored["temperature"]) <= min(map(loss, np.geomspace(0.05, 20, 200))) + 1e-4
+
+
+def test_the_pass_keeps_what_the_first_member_saw(whole):
+    model = load_model(whole.out / "seed0" / "teacher_model" / "0")
+    for split, found in (
+        ("weak", next(iter_pairs(whole.out / "seed0" / "predictions", needs={"features"})).features),
+        ("target_val", whole.teaching.features(0, "target_val").features),
+    ):
+        pixels, names = inputs_of(whole, split, model.preprocessing)
+        with torch.inference_mode():
+            seen = (model.classifier.features(pixels) + model.classifier.features(pixels.flip(-1))) / 2
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, seen, atol=2e-3, rtol=2e-3)
+        assert len(found) == len(names)
+    labels = whole.teaching.features(0, "target_val").labels
+    assert [whole.classes.target[label] for label in labels] == names
+
+
+def test_what_looks_in_another_way_is_not_mixed(whole):
+    source = whole.manifest_path
+    for name in ("views", "calibrate", "features"):
+        other = whole.options.teacher.model_copy(update={name: False})
+        with pytest.raises(ConfigError, match=f"was made with another teacher.{name}"):
+            study(source, whole.out, **ONE_ROW, teacher_options=other, precision="32-true")
+
+
+def test_a_killed_ensemble_goes_on_and_ends_with_the_same_bytes(whole, tmp_path, monkeypatch):
+    def again():
+        return study(
+            whole.manifest_path, tmp_path, **ONE_ROW, teacher_options=whole.options.teacher,
+            precision="32-true",
+        )  # fmt: skip
+
+    trained, train = [], teaching_module.finetune
+
+    def stop_at_the_second(*arguments, **more):
+        trained.append(more["checkpoint"].parent.name)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return train(*arguments, **more)
+
+    monkeypatch.setattr(teaching_module, "finetune", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        again().predict(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(teaching_module, "fit_temperature", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            again().predict(0)
+    again().predict(0)
+    assert trained == ["0", "1", "1"]
+    for name in ("predictions/part-00000.parquet", "teacher_temperature.json"):
+        assert (tmp_path / "seed0" / name).read_bytes() == (whole.out / "seed0" / name).read_bytes()
+
+
+def test_the_model_without_weak_pretraining_may_look_so_too(manifest, tmp_path):
+    source = with_val(manifest, tmp_path / "m.parquet")
+    options = TeacherOptions(views=True, calibrate=True, features=True)
+    comparison = study(source, tmp_path / "out", **ONE_ROW, teacher_options=options).run()
+    folder = tmp_path / "out" / "seed0"
+    assert next(iter_pairs(folder / "predictions", needs={"features"})).features.shape == (120, 128)
+    assert set(comparison.teacher_accuracy) == {"target_test", "target_val"}
+
+
+def test_classes_whose_left_and_right_matter_are_not_flipped(manifest, tmp_path):
+    options = TeacherOptions(views=True)
+    assert study(manifest, tmp_path / "a", teacher_options=options).teaching.looks == 2
+    assert study(manifest, tmp_path / "b", teacher_options=options, no_flip=("rows",)).teaching.looks == 1
+
+
+def test_a_dry_run_counts_every_look_and_every_member(whole):
+    options = whole.options.teacher
+    plans = [
+        plan_study(study(whole.manifest_path, whole.out.parent / "no", **ONE_ROW, teacher_options=given))
+        for given in (options, TeacherOptions())
+    ]
+    stages, of_default = ({stage.name: stage for stage in plan.stages} for plan in plans)
+    assert {"seed0/teacher_model/0", "seed0/teacher_model/1"} <= stages.keys()
+    assert stages["seed0/predictions"].flops == 4 * of_default["seed0/predictions"].flops
+
+
+def test_what_can_never_be_done_is_refused_before_anything_is_made(manifest, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="no split target_val"):
+        study(manifest, out, teacher_options=TeacherOptions(calibrate=True))
+    with pytest.raises(ConfigError, match="views for one that it trains itself"):
+        study(manifest, out, teacher_options=TeacherOptions(views=True), teacher=Seeing())
+    with pytest.raises(ValidationError, match="a probe is the same with every seed, and 3 members"):
+        TeacherOptions(backbone="small_resnet7", members=3)
+    made = study(manifest, out, teacher_options=TeacherOptions(features=True), teacher=Seeing())
+    with pytest.raises(ConfigError, match="the teacher Seeing has no features to keep"):
+        made.predict(0)
+    assert not list(tmp_path.rglob("*.parquet"))

@@ -15,7 +15,8 @@ from sublabel import distributed
 from sublabel.errors import ConfigError, LabelError, TableError
 from sublabel.media import Preprocessing
 from sublabel.tables import iter_batches, iter_pairs, open_manifest, read_predictions_metadata
-from sublabel.teacher import Ensemble, ModuleTeacher, predict_manifest
+from sublabel.teacher import Ensemble, ModuleTeacher, fit_temperature, predict_manifest
+from sublabel.training import Classifier
 from sublabel_image import ImageDomain
 
 VOCABULARY = sl.Vocabulary(["dark", "middle", "bright"])
@@ -254,3 +255,82 @@ def test_several_processes_have_about_equal_shares_of_a_short_pass(tmp_path, mon
     monkeypatch.setattr(distributed, "rank", lambda: 0)
     predict(source, tmp_path / "p", rows_per_shard=None)
     assert len(list((tmp_path / "p").glob("*.parquet"))) == 10
+
+
+class Grey(nn.Module):
+    """Means of the channels, a backbone whose features are known."""
+
+    num_features = 3
+
+    def forward(self, inputs):
+        return inputs.float().mean((2, 3))
+
+
+def test_a_pass_keeps_what_a_model_saw_and_says_the_same_without(tmp_path):
+    source, greys = manifest(tmp_path, broken={3: b"no image"})
+    teacher = ModuleTeacher(Classifier(Grey(), 3), VOCABULARY, top_k=2, device="cpu")
+    predict(source, tmp_path / "with", teacher=teacher, features=True)
+    predict(source, tmp_path / "without", teacher=teacher)
+    found = np.concatenate([pairs.features for pairs in iter_pairs(tmp_path / "with", needs={"features"})])
+    expected = np.repeat(np.float32(greys)[:, None] / 255, 3, axis=1)
+    expected[3] = np.nan
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    kept = [{key: row[key] for key in row if key != "features"} for row in rows(tmp_path / "with")]
+    assert kept == rows(tmp_path / "without")
+
+
+def test_passes_with_and_without_features_are_not_mixed(tmp_path):
+    source, _ = manifest(tmp_path)
+    teacher = ModuleTeacher(Classifier(Grey(), 3), VOCABULARY, top_k=2, device="cpu")
+    for first in (True, False):
+        predict(source, tmp_path / str(first), teacher=teacher, features=first)
+        with pytest.raises(ConfigError, match="was made with another features"):
+            predict(source, tmp_path / str(first), teacher=teacher, features=not first)
+
+
+def test_a_teacher_that_says_nothing_of_what_it_sees_is_refused(tmp_path):
+    source, _ = manifest(tmp_path)
+    with pytest.raises(ConfigError, match="the teacher ModuleTeacher has no features to keep"):
+        predict(source, tmp_path / "p", features=True)
+
+
+def test_features_of_another_width_than_promised_are_refused(tmp_path):
+    class Promising(ModuleTeacher):
+        num_features = 7
+
+    source, _ = manifest(tmp_path)
+    teacher = Promising(Classifier(Grey(), 3), VOCABULARY, device="cpu")
+    with pytest.raises(ConfigError, match=r"shape \(4, 3\); expected \(4, 7\)"):
+        predict(source, tmp_path / "p", teacher=teacher, features=True)
+
+
+@pytest.mark.parametrize("views", [None, 3])
+def test_an_ensemble_says_the_mean_over_its_members_views_and_flips(views):
+    members = [nn.Sequential(nn.Flatten(), nn.Linear(2 * 4, 5)) for _ in range(2)]
+    inputs = torch.randn(6, *([] if views is None else [views]), 2, 4)
+    found = Ensemble(members, views=views, flip=True, temperature=2.5)(inputs)
+    looks = [inputs] if views is None else [inputs[:, view] for view in range(views)]
+    each = [
+        (member(seen) / 2.5).softmax(1)
+        for member in members
+        for look in looks
+        for seen in (look, torch.flip(look, [2]))
+    ]
+    assert torch.allclose(found.exp(), torch.stack(each).mean(0), atol=1e-6)
+
+
+def test_how_an_ensemble_looks_is_in_its_fingerprint():
+    member = nn.Linear(5, 4)
+    ways = ({}, {"flip": True}, {"views": 2}, {"temperature": 2.0})
+    prints = {ModuleTeacher(Ensemble([member], **way), sl.Vocabulary.of(4)).fingerprint for way in ways}
+    assert len(prints) == len(ways)
+    with pytest.raises(ConfigError, match=r"temperature is 0\.0; expected a number above 0"):
+        Ensemble([member], temperature=0.0)
+
+
+def test_calibration_finds_the_temperature_that_the_answers_were_drawn_with():
+    generator = torch.Generator().manual_seed(0)
+    true = 2 * torch.randn(20_000, 1, 6, generator=generator)
+    labels = torch.multinomial(true[:, 0].softmax(1), 1, generator=generator)[:, 0]
+    for temperature in (0.4, 1.0, 3.0):
+        assert fit_temperature(true * temperature, labels) == pytest.approx(temperature, rel=0.03)
