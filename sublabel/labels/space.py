@@ -79,6 +79,11 @@ class LabelSpace(ABC):
     strategy: Mapping[str, Any]
     """The strategy that made it, as `Strategy.to_dict` says it; `Strategy.parse` makes it again."""
 
+    @property
+    def num_features(self) -> int:
+        """Width D of the features (N, D) that it looks at; 0 where it needs none."""
+        return 0
+
     def __init_subclass__(cls) -> None:
         """Know the kind of a subclass; one without a name of its own is known by its import path."""
         if "kind" not in cls.__dict__:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +63,6 @@ class StudyMedia:
         """The splits that models are tested on: `target_val` only where the manifest has it."""
         self._media: dict[str, MediaTable] = {}
         self._labels: dict[str, np.ndarray] = {}
-
-    @cached_property
-    def target_splits(self) -> tuple[str, ...]:
-        """The splits with clean labels that the manifest has, `target_val` only where it is there."""
-        test, *validation = self.tested
-        return (test, "target_train", *validation)
 
     def table(self, split: str) -> MediaTable:
         """The rows of a split and their media; decoded first if the study wants it so."""

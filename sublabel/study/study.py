@@ -370,7 +370,7 @@ class Study:
         """Look at the target samples, and claim the folder, before the first stage that leaves something."""
         if self._has_begun:
             return
-        for split in self.media.target_splits:
+        for split in (*self.media.tested, "target_train"):
             self.media.target_labels(split)
         # Not before: a manifest from which unreadable samples were taken after a refusal is another one.
         self._has_begun = True

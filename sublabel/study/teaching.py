@@ -82,7 +82,7 @@ class StudyTeaching:
 
     def __post_init__(self) -> None:
         """Refuse what can never be done."""
-        if self.options.calibrate and "target_val" not in self.media.target_splits:
+        if self.options.calibrate and "target_val" not in self.media.tested:
             raise ConfigError(
                 "the teacher is to be calibrated, and the manifest has no split target_val: hold out some of "
                 "target_train, or leave calibrate out"
@@ -195,11 +195,10 @@ class StudyTeaching:
         target = {name: label for label, name in enumerate(self.classes.target)}
         class_of = np.array([target.get(name, -1) for name in self.classes.teacher])
         found = {}
-        for split in self.media.target_splits:
-            if split != "target_train":
-                seen = self.seen(split, preprocessing)
-                ids = predict(teacher, seen, **self._loading()).ids[:, 0]
-                found[split] = float(np.mean(class_of[ids] == self.media.target_labels(split)[seen.kept]))
+        for split in self.media.tested:
+            seen = self.seen(split, preprocessing)
+            ids = predict(teacher, seen, **self._loading()).ids[:, 0]
+            found[split] = float(np.mean(class_of[ids] == self.media.target_labels(split)[seen.kept]))
         _log.info("%s: the teacher's top-1 is %s", stored.parent, found)
         write_json(stored, found)
         return found
@@ -281,7 +280,7 @@ class StudyTeaching:
     def _probe(self, backbone: Any, preprocessing: Preprocessing, folder: Path) -> TrainedModel:
         # One view each: that is what the features of a test-time view are like.
         transform = self.models.domain.evaluation_transform(preprocessing)
-        has_val = "target_val" in self.media.target_splits
+        has_val = "target_val" in self.media.tested
         return probe(
             backbone,
             self.seen("target_train", preprocessing, transform),

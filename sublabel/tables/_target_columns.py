@@ -23,6 +23,7 @@ def target_fields(space: LabelSpace) -> list[pa.Field]:
         sample_ids=np.empty(0, dtype=object),
         top_ids=nothing,
         top_probs=nothing.astype(np.float32),
+        features=np.empty((0, space.num_features), dtype=np.float32),
     )
     arrays = to_arrow(space.targets(pairs).columns())
     return [pa.field(name, array.type, nullable=False) for name, array in arrays.items()]

@@ -12,6 +12,7 @@ import pytest
 
 import sublabel as sl
 from sublabel.errors import LabelError, TableError
+from sublabel.labels import Labels
 from sublabel.labels.cell_space import CellSpace
 from sublabel.tables import (
     iter_pairs,
@@ -81,10 +82,14 @@ class SidedSpace(CellSpace):
     kind: ClassVar[str] = "sided"
     needs = frozenset({"features"})
 
+    @property
+    def num_features(self):
+        return WIDTH
+
     def assign(self, pairs):
         labels = self.look_up(pairs.weak, pairs.teacher)
         labels[~(pairs.need_features()[:, 0] > 0)] = -1
-        return sl.Labels.of(labels, pairs.weak, pairs.teacher)
+        return Labels.of(labels, pairs.weak, pairs.teacher)
 
 
 class Sided(sl.RawSPL):
