@@ -173,8 +173,8 @@ class _Session:
         inputs = torch.stack([shown.media for shown in chosen])
         heats = []
         for place, panel in enumerate(chosen[0].candidate.panels):
-            classifier = self.models[panel.model].classifier
-            layer = self.query.layer or self.domain.cam_layer(classifier.backbone)
+            classifier, card = self.models[panel.model].classifier, self.models[panel.model].card
+            layer = self.query.layer or self.domain.cam_layer(classifier.backbone, card.preprocessing)
             labels = [shown.candidate.panels[place].label for shown in chosen]
             batches = [slice(start, start + BATCH) for start in range(0, len(inputs), BATCH)]
             parts = [grad_cam(classifier, inputs[part], labels[part], layer=layer) for part in batches]

@@ -152,12 +152,15 @@ class Domain(Reader):
             Rows as of a manifest, which `read` takes: `sample_id`, and `uri` or `image`.
         """
 
-    def cam_layer(self, backbone: nn.Module) -> nn.Module:
+    def cam_layer(self, backbone: nn.Module, preprocessing: Preprocessing | None = None) -> nn.Module:
         """Choose the layer that Grad-CAM looks at.
 
         That is the last one before pooling whose maps are not tiny, and in a transformer the norm before the
-        last attention, found by a forward pass of an input of the size that `preprocessing` gives. Override
-        it where another layer shows more.
+        last attention, found by a forward pass. Override it where another layer shows more.
+
+        Args:
+            backbone: The network.
+            preprocessing: Has the size of its inputs; default: what `preprocessing` says of it.
 
         Raises:
             ConfigError: The backbone's features have no places.
@@ -166,7 +169,8 @@ class Domain(Reader):
 
         from sublabel.feature_maps import feature_layer
 
-        return feature_layer(backbone, torch.zeros(1, *self.preprocessing(backbone).input_size))
+        wanted = preprocessing or self.preprocessing(backbone)
+        return feature_layer(backbone, torch.zeros(1, *wanted.input_size))
 
     def save_animation(
         self, frames: np.ndarray, path: str | Path, *, frames_per_second: float | None = None

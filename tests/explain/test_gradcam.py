@@ -252,6 +252,10 @@ def test_the_domains_name_the_layer():
     images = ImageDomain(32)
     backbone = create_backbone("small_resnet7")
     assert images.cam_layer(backbone) is backbone.stage3
+    # Maps that are tiny at the domain's size are not at the size that a model was trained at.
+    tiny = ImageDomain(8)
+    assert tiny.cam_layer(backbone) is not backbone.stage3
+    assert tiny.cam_layer(backbone, tiny.preprocessing(backbone).resized(32)) is backbone.stage3
     transformer = create_backbone("vit_tiny_patch16_224")
     assert ImageDomain().cam_layer(transformer) is transformer.blocks[-1].norm1
     videos = VideoDomain(ClipOptions(frames=4, stride=1, fps=4), image_size=64)
