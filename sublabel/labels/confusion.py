@@ -22,6 +22,7 @@ from sublabel.labels._teacher import check_probabilities
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.cells import Cells
 from sublabel.labels.pairs import Pairs, check_pairs
+from sublabel.labels.row_model import RowModel
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
 FORMAT = "sublabel.ConfusionMatrix"
@@ -84,6 +85,8 @@ class ConfusionMatrix:
 
     Attributes:
         confidence: Thresholds, and the samples below them, of a count of confident samples; else None.
+        row_model: What features say of the weak labels, of a count that looked at them; else None. It is not
+            stored, nor merged.
 
     Example:
         >>> confusion = ConfusionMatrix(["baking", "whisking"])
@@ -104,6 +107,7 @@ class ConfusionMatrix:
             self.weak_vocabulary if teacher_vocabulary is None else Vocabulary.of(teacher_vocabulary)
         )
         self.confidence: Confidence | None = None
+        self.row_model: RowModel | None = None
         self._counter = CellCounter(self.shape)
         self._counts: Any = None
         self._abstained = 0

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_serializer
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.builders import ConfidentBuilder, ConfusionBuilder, HardBuilder, MassBuilder
+from sublabel.labels.feature_builder import FeatureBuilder
 from sublabel.labels.confusion import ConfusionMatrix
 from sublabel.labels.pairs import Pairs, need_pairs
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
@@ -110,6 +111,20 @@ class ConfidentCounts(Counting):
         return ConfidentBuilder(
             weak, teacher, aligned, thresholds=self.thresholds, candidates=self.candidates
         )
+
+
+class FeatureCounts(Counting):
+    """Every sample counts one; beside the counts stands a model of the weak labels given the features.
+
+    The samples are read twice: for the regressions, and to choose among them.
+    """
+
+    kind: ClassVar[str] = "features"
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    folds: int = Field(default=5, ge=2, description="parts of the samples, each judged by a model of the others")
+
+    def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: AlignmentLike) -> ConfusionBuilder:
+        return FeatureBuilder(weak, teacher, folds=self.folds)
 
 
 def count(pairs: Pairs, counting: Counting | None = None, alignment: AlignmentLike = None) -> ConfusionMatrix:

@@ -8,6 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sublabel.labels import Alignment, Pairs, Vocabulary
+from sublabel.labels.hashing import uniform_from_ids
+
+
+NEEDS = frozenset({"sample_ids", "probabilities", "features"})
+"""What a strategy may look at beside the labels."""
+FEATURES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +38,11 @@ class Case:
         """Which classes agree, also where that follows from their names."""
         return Alignment.of(self.alignment, self.weak_vocabulary, self.teacher_vocabulary)
 
-    def pairs(self, needs: frozenset[str] = frozenset({"sample_ids", "probabilities"})) -> Pairs:
+    def pairs(self, needs: frozenset[str] = NEEDS) -> Pairs:
         """The samples with what is needed, and nothing else.
 
         Args:
-            needs: Of `sample_ids` and `probabilities`.
+            needs: Of `NEEDS`.
         """
         has_probabilities = "probabilities" in needs
         return Pairs(
@@ -45,18 +51,21 @@ class Case:
             weak_vocabulary=self.weak_vocabulary,
             teacher_vocabulary=self.teacher_vocabulary,
             sample_ids=self.sample_ids if "sample_ids" in needs else None,
+            features=_features(self.sample_ids) if "features" in needs else None,
         )
 
     def grid(self) -> Pairs:
         """One sample of every cell, seen or not, with and without labels; complete."""
         height, width = len(self.weak_vocabulary), len(self.teacher_vocabulary)
         weak, teacher = np.repeat(np.arange(-1, height), width + 1), np.tile(np.arange(-1, width), height + 1)
+        sample_ids = np.arange(len(weak)) + 1_000_000
         return Pairs(
             weak,
             (teacher[:, None], np.full((len(teacher), 1), 0.75)),
             weak_vocabulary=self.weak_vocabulary,
             teacher_vocabulary=self.teacher_vocabulary,
-            sample_ids=np.arange(len(weak)) + 1_000_000,
+            sample_ids=sample_ids,
+            features=_features(sample_ids),
         )
 
     def take(self, rows: np.ndarray) -> Case:
@@ -99,6 +108,13 @@ class Case:
             f"  top_ids = {self.top_ids.tolist()}\n  top_probs = {self.top_probs.round(4).tolist()}\n"
             f"  sample_ids = {self.sample_ids.tolist()}"
         )
+
+
+def _features(sample_ids: np.ndarray) -> np.ndarray:
+    """Three numbers that each sample keeps, whichever others are with it, float32 (N, 3); few lack them."""
+    seen = np.column_stack([uniform_from_ids(sample_ids, seed) for seed in range(FEATURES)])
+    seen[seen[:, 0] < 0.05] = np.nan
+    return seen.astype(np.float32)
 
 
 def cases(number: int, seed: int) -> Iterator[Case]:

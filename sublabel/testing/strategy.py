@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sublabel.errors import LabelError
 from sublabel.labels import KINDS, REASONS, ConfusionMatrix, Labels, LabelSpace, Pairs, Strategy, count
-from sublabel.testing._cases import Case, cases
+from sublabel.testing._cases import NEEDS, Case, cases
 from sublabel.testing.properties import BrokenPropertyError, Properties
 
 SHRINKS = 200
@@ -339,9 +339,10 @@ def _check_stored(fitted: _Fitted) -> None:
 
 def _check_needs(fitted: _Fitted) -> None:
     space, case, counting = fitted.space, fitted.case, fitted.strategy.counting
-    known = {"sample_ids", "probabilities"}
     for needs, of in ((counting.needs, "its counting"), (space.needs, "its space")):
-        fitted.require(set(needs) <= known, f"{of} needs sample_ids or probabilities, or nothing", set(needs))
+        fitted.require(
+            set(needs) <= NEEDS, f"{of} needs sample_ids, probabilities or features, or nothing", set(needs)
+        )
     with fitted.works("its counting works without what it does not need"):
         confusion = count(case.pairs(frozenset(counting.needs)), counting, case.alignment)
     fitted.require(

@@ -9,6 +9,7 @@ from sublabel.labels.strategies.base import Strategy, strategies
 from sublabel.labels.strategies.baselines import AgreementFilter, TeacherOnly, WeakOnly
 from sublabel.labels.strategies.confident import ConfidentSPL
 from sublabel.labels.strategies.control import MatchedControl
+from sublabel.labels.strategies.denoised import DenoisedSPL
 from sublabel.labels.strategies.reductions import DensestSPL, MergedSPL
 from sublabel.labels.strategies.soft import TopKSPL
 from sublabel.labels.strategies.spl import SPLB, RawSPL
@@ -25,6 +26,7 @@ BUILT_IN: tuple[type[Strategy], ...] = (
     MergedSPL,
     ConfidentSPL,
     TopKSPL,
+    DenoisedSPL,
     TwoHead,
 )
 
@@ -33,6 +35,7 @@ __all__ = [
     "SPLB",
     "AgreementFilter",
     "ConfidentSPL",
+    "DenoisedSPL",
     "DensestSPL",
     "MatchedControl",
     "MergedSPL",

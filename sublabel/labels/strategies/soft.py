@@ -101,10 +101,15 @@ class SoftSpace(CellSpace):
         self.check(pairs)
         ids, probs = pairs.need_probabilities()
         ids, probs = ids[:, : self.k], probs[:, : self.k].astype(np.float64)
-        width = ids.shape[1]
-        # labels[n, j]: the class that the sample's j-th prediction moves it to, (N, k)
-        labels = self.look_up(np.repeat(pairs.weak, width), ids.ravel()).reshape(ids.shape)
-        weights = np.where(labels >= 0, probs, 0.0)
+        rows, row_probs = self._weak_classes(pairs)
+        shape = len(pairs), rows.shape[1], ids.shape[1]
+        # labels[n, j]: the class of the cell of one of the sample's rows and one of its predictions, (N, C)
+        weak, teacher = (
+            np.broadcast_to(axis, shape).ravel() for axis in (rows[:, :, None], ids[:, None])
+        )
+        labels = self.look_up(weak, teacher).reshape(len(pairs), shape[1] * shape[2])
+        products = (row_probs[:, :, None] * probs[:, None]).reshape(labels.shape)
+        weights = np.where(labels >= 0, products, 0.0)
         sums = weights.sum(axis=1, keepdims=True)
         weights = np.divide(weights, sums, out=np.zeros_like(weights), where=sums > 0).astype(np.float32)
         kept = weights > 0
@@ -113,6 +118,10 @@ class SoftSpace(CellSpace):
         rows = sparse.csr_array(entries, shape=(len(pairs), len(self)))
         rows.sum_duplicates()
         return rows
+
+    def _weak_classes(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of each sample and their weights, int (N, R) and float (N, R): its weak label, for sure."""
+        return pairs.weak[:, None], np.ones((len(pairs), 1))
 
     def read_targets(self, columns: Mapping[str, Any], reasons: Reasons = None) -> Targets:
         """The distributions that stand in a table."""
