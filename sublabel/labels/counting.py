@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_serializer
 from sublabel.errors import LabelError
 from sublabel.labels.alignment import Alignment, AlignmentLike
 from sublabel.labels.builders import ConfidentBuilder, ConfusionBuilder, HardBuilder, MassBuilder
-from sublabel.labels.feature_builder import FeatureBuilder
 from sublabel.labels.confusion import ConfusionMatrix
+from sublabel.labels.feature_builder import FeatureBuilder
 from sublabel.labels.pairs import Pairs, need_pairs
 from sublabel.labels.vocabulary import Vocabulary, VocabularyLike
 
@@ -121,7 +121,9 @@ class FeatureCounts(Counting):
 
     kind: ClassVar[str] = "features"
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
-    folds: int = Field(default=5, ge=2, description="parts of the samples, each judged by a model of the others")
+    folds: int = Field(
+        default=5, ge=2, description="parts of the samples, each judged by a model of the others"
+    )
 
     def _builder(self, weak: Vocabulary, teacher: Vocabulary, alignment: AlignmentLike) -> ConfusionBuilder:
         return FeatureBuilder(weak, teacher, folds=self.folds)

@@ -85,8 +85,8 @@ class FeatureBuilder(ConfusionBuilder):
         """The counts, with the model; without any sample one that knows nothing."""
         if not self._is_second_pass:
             raise LabelError(
-                "the model of the weak labels is chosen in a second pass over all samples: call next_pass, and "
-                "update with the same samples again"
+                "the model of the weak labels is chosen in a second pass over all samples: call "
+                "next_pass, and update with the same samples again"
             )
         width = 0 if self._sums is None else self._sums.features.shape[1]
         nothing = np.zeros((self.folds, width + 1, len(self.weak_vocabulary)), dtype=np.float32)

@@ -52,7 +52,7 @@ from sublabel.study.oracle import true_predictions
 from sublabel.study.outcomes import METRICS_FILE, OUTCOMES_FILE, is_tested, write_outcomes
 from sublabel.study.rows import Row, rows_of
 from sublabel.study.strategies import BASELINE, ORACLE
-from sublabel.study.teaching import StudyTeaching, refuse_two_teachers
+from sublabel.study.teaching import StudyTeaching, refuse_missing_features, refuse_two_teachers
 from sublabel.tables import (
     Relabeled,
     open_manifest,
@@ -114,6 +114,7 @@ class Study:
         predictions: str | Path | None = None,
     ) -> None:
         refuse_two_teachers(options.teacher, teacher, predictions)
+        refuse_missing_features(options, predictions)
         self.domain = domain
         self.options = options
         self.out = Path(out)

@@ -28,6 +28,7 @@ from sublabel.study.classes import StudyClasses, weak_sample_ids
 from sublabel.study.folder import ACCURACY_FILE, TEACHER_FOLDER, TEMPERATURE_FILE, seed_folder
 from sublabel.study.media import StudyMedia
 from sublabel.study.models import StudyModels, saying_how_to_go_on
+from sublabel.study.options import StudyOptions
 from sublabel.tables import select_predictions
 from sublabel.teacher import (
     Ensemble,
@@ -299,6 +300,24 @@ class StudyTeaching:
             self.options.finetune,
             classes=self.classes.target.names,
             **self.models.stage(folder, preprocessing),
+        )
+
+
+def refuse_missing_features(options: StudyOptions, predictions: str | Path | None) -> None:
+    """Refuse a strategy that looks at features which the teacher's pass will not keep.
+
+    Args:
+        options: Of the study.
+        predictions: Finished ones, which may have features, or have not.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    needy = [name for name, chosen in options.strategies.items() if "features" in chosen.counting.needs]
+    if needy and not options.teacher.features and predictions is None:
+        raise ConfigError(
+            f"{needy[0]!r} looks at the teacher's features, which its pass keeps with teacher.features only: "
+            "set it to true, in a folder of its own where one was begun"
         )
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from sublabel.labels import Alignment, Pairs, Vocabulary
 from sublabel.labels.hashing import uniform_from_ids
 
-
 NEEDS = frozenset({"sample_ids", "probabilities", "features"})
 """What a strategy may look at beside the labels."""
 FEATURES = 3

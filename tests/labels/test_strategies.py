@@ -130,5 +130,5 @@ def test_options_are_frozen_and_checked():
         sl.SPLB(min_count=3)
     assert set(sl.strategies()) == {
         "weak_only", "teacher_only", "agreement_filter", "raw_spl", "spl_b", "matched_control",
-        "densest_spl", "merged_spl", "confident_spl", "top_k_spl", "two_head",
+        "densest_spl", "merged_spl", "confident_spl", "top_k_spl", "denoised_spl", "two_head",
     }  # fmt: skip

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 import sublabel.study.teaching as teaching_module
 from sublabel.errors import ConfigError
+from sublabel.labels import DenoisedSPL, WeakOnly
 from sublabel.options import ProbeOptions, TeacherOptions, TrainOptions
 from sublabel.study import Row, StudyFolder, StudyOptions, parse_preset, plan_study, train_row
 from sublabel.tables import iter_pairs, read_predictions_metadata
@@ -372,3 +373,18 @@ def test_what_can_never_be_done_is_refused_before_anything_is_made(manifest, tmp
     with pytest.raises(ConfigError, match="the teacher Seeing has no features to keep"):
         made.predict(0)
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_strategy_that_looks_at_features_needs_a_pass_that_keeps_them(manifest, tmp_path):
+    row = {"strategies": {"weak-only": WeakOnly(), "denoised": DenoisedSPL(k=2, folds=2)}}
+    with pytest.raises(ConfigError, match=r"'denoised' looks at the teacher's features.*teacher.features"):
+        study(manifest, tmp_path / "without", **row)
+    made = study(manifest, tmp_path / "with", **row, teacher_options=TeacherOptions(features=True))
+    first, others = made.rows()
+    made.finetune(first[0], None)
+    made.predict(0)
+    [denoised] = [entry for entry in others if entry.strategy == "denoised"]
+    table = made.relabel(denoised)
+    sums = np.asarray(table.targets.rows.sum(axis=1)).ravel()
+    assert table.targets.keep.any()
+    assert np.allclose(sums[table.targets.keep], 1, atol=1e-5)

@@ -36,7 +36,9 @@ class DenoisedSPL(Strategy):
     k: PositiveInt = Field(
         default=10, description="how many of the weak classes, and of the teacher's, count; the most probable"
     )
-    folds: int = Field(default=5, ge=2, description="parts of the samples, each judged by a model of the others")
+    folds: int = Field(
+        default=5, ge=2, description="parts of the samples, each judged by a model of the others"
+    )
 
     @property
     def counting(self) -> Counting:

@@ -101,14 +101,14 @@ class SoftSpace(CellSpace):
         self.check(pairs)
         ids, probs = pairs.need_probabilities()
         ids, probs = ids[:, : self.k], probs[:, : self.k].astype(np.float64)
-        rows, row_probs = self._weak_classes(pairs)
-        shape = len(pairs), rows.shape[1], ids.shape[1]
+        weak_ids, weak_probs = self._weak_classes(pairs)
+        shape = len(pairs), weak_ids.shape[1], ids.shape[1]
         # labels[n, j]: the class of the cell of one of the sample's rows and one of its predictions, (N, C)
         weak, teacher = (
-            np.broadcast_to(axis, shape).ravel() for axis in (rows[:, :, None], ids[:, None])
+            np.broadcast_to(axis, shape).ravel() for axis in (weak_ids[:, :, None], ids[:, None])
         )
         labels = self.look_up(weak, teacher).reshape(len(pairs), shape[1] * shape[2])
-        products = (row_probs[:, :, None] * probs[:, None]).reshape(labels.shape)
+        products = (weak_probs[:, :, None] * probs[:, None]).reshape(labels.shape)
         weights = np.where(labels >= 0, products, 0.0)
         sums = weights.sum(axis=1, keepdims=True)
         weights = np.divide(weights, sums, out=np.zeros_like(weights), where=sums > 0).astype(np.float32)
@@ -120,7 +120,7 @@ class SoftSpace(CellSpace):
         return rows
 
     def _weak_classes(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of each sample and their weights, int (N, R) and float (N, R): its weak label, for sure."""
+        """The rows of each sample and their weights, (N, R) both: its weak label, for sure."""
         return pairs.weak[:, None], np.ones((len(pairs), 1))
 
     def read_targets(self, columns: Mapping[str, Any], reasons: Reasons = None) -> Targets:
