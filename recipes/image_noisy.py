@@ -23,6 +23,7 @@ from rich.console import Console
 
 from recipes.image_presets import PRESETS, DataOptions, Preset, make_manifest, with_alignment
 from sublabel.distributed import is_first_process
+from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.options import RunOptions
 from sublabel.provenance import fingerprint, refuse_others
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> Comparison:
     """Make the data, train all rows, print their table."""
     preset, (study_options, run, data) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
     out = Path(data.out or f"runs/{preset}")
+    if data.data_seeds > 1 and preset in ("manifest", "folder"):
+        raise ConfigError("data_seeds are for data that are drawn; yours are as they are: leave it at 1")
 
     def run_study(data_seed: int, folder: Path) -> Comparison:
         drawn = data.model_copy(update={"data_seed": data_seed})

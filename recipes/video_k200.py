@@ -20,11 +20,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recipes.video_presets import PRESETS, clip_manifest
+from recipes.video_presets import PRESETS, DataOptions, Preset, clip_manifest
 from sublabel.distributed import is_first_process
 from sublabel.evaluation import Comparison, RunMetrics
+from sublabel.options import RunOptions
 from sublabel.report.command import report_of_study
-from sublabel.study import Row, Study, parse_preset, plan_study, run_as_script
+from sublabel.study import Row, Study, StudyOptions, for_data_seeds, parse_preset, plan_study, run_as_script
 from sublabel_video import VideoDomain
 
 
@@ -49,7 +50,18 @@ def train_row(study: Study, row: Row) -> RunMetrics:
 def main(arguments: list[str] | None = None) -> Comparison | None:
     """Cut the clips, train all rows, print their table."""
     preset, (study_options, run, data) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
+
+    def run_study(data_seed: int, folder: Path) -> Comparison | None:
+        return compare(preset, study_options, run, data.drawn(data_seed), folder)
+
     out = Path(data.out or f"runs/{preset}")
+    return for_data_seeds(out, data.first_seed(preset), data.data_seeds, run_study)[-1]
+
+
+def compare(
+    preset: Preset, study_options: StudyOptions, run: RunOptions, data: DataOptions, out: Path
+) -> Comparison | None:
+    """Run the study of one draw of the data; of a dry run print what would be done."""
     console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
     clips, cut = clip_manifest(preset, data, out)
     console.print(str(cut), soft_wrap=True)

@@ -13,14 +13,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from sublabel.errors import ConfigError
-from sublabel.labels import RawSPL
-from sublabel.options import RunOptions, TrainOptions
-from sublabel.study import StudyOptions, default_strategies, holds_study
+from sublabel.labels import AgreementFilter, MatchedControl, RawSPL, WeakOnly
+from sublabel.options import RunOptions, TeacherOptions, TrainOptions
+from sublabel.study import BASELINE, StudyOptions, default_strategies, holds_study
 from sublabel.tables import open_manifest, write_folder_manifest
 from sublabel_video import ClipOptions, ClipSampling, ViewOptions, cut_clips
 from sublabel_video.cli import read_names
 from sublabel_video.cutting import CutSummary
-from sublabel_video.demo import CollageOptions, SyntheticOptions, make_collages, make_videos
+from sublabel_video.demo import CollageOptions, SyntheticOptions, make_collages, make_videos, shown_in
 
 Preset = Literal["demo", "tennis", "tennis_3d", "k200"]
 
@@ -45,11 +45,32 @@ class DataOptions(BaseModel):
     short_side: PositiveInt | None = Field(None, description="decoded pixels; default: image_size × 8/7")
     synthetic: SyntheticOptions = Field(SyntheticOptions(), description="demo: the generated videos")
     collage: CollageOptions = Field(CollageOptions(), description="tennis, tennis_3d: the untrimmed videos")
+    data_seeds: PositiveInt = Field(
+        1,
+        description="studies of videos made anew, with their seed and those after it, in OUT/data0, …",
+    )
     dry_run: bool = Field(
         False, description="check paths, vocabularies and shapes, say what would be done, stop"
     )
 
+    def first_seed(self, preset: Preset) -> int:
+        """The seed of the videos that a preset makes.
 
+        Raises:
+            ConfigError: The videos are the user's, and more than one data seed is asked for.
+        """
+        if preset == "k200" and self.data_seeds > 1:
+            raise ConfigError("data_seeds are for videos that are made; yours are as they are: leave it at 1")
+        return self.synthetic.seed if preset == "demo" else self.collage.seed
+
+    def drawn(self, seed: int) -> DataOptions:
+        """The same with another seed of the videos that are made."""
+        seeded = {name: getattr(self, name).model_copy(update={"seed": seed}) for name in MADE}
+        return self.model_copy(update=seeded)
+
+
+MADE = ("synthetic", "collage")
+"""Options of videos that are made."""
 FAST: dict[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 4e-3,
@@ -58,16 +79,30 @@ FAST: dict[str, Any] = {
 }
 DEMO = StudyOptions(
     backbone="small_resnet3d",
-    strategies=default_strategies(RawSPL(min_count=5)),
-    clips_per_video=(4, 8),
-    pretrain=TrainOptions(epochs=6, batch_size=32, augmentation="shift", **FAST),
-    finetune=TrainOptions(epochs=20, batch_size=16, augmentation="shift", **FAST),
+    strategies={
+        BASELINE: WeakOnly(),
+        "agreement": AgreementFilter(),
+        "raw SPL": RawSPL(),
+        "matched control": MatchedControl(of=RawSPL()),
+    },
+    oracle=True,
+    curve=(BASELINE, "raw SPL"),
+    seeds=3,
+    # A teacher decides whether its labels help: it sees the students' clean clips, four times as long.
+    teacher=TeacherOptions(
+        backbone="small_resnet3d",
+        training="finetune",
+        finetune=TrainOptions(steps=1200, batch_size=16, augmentation="shift", **FAST),
+    ),
+    pretrain=TrainOptions(steps=400, batch_size=32, augmentation="shift", **FAST),
+    finetune=TrainOptions(steps=300, batch_size=16, augmentation="shift", **FAST),
 )
 SLOW: dict[str, Any] = {**FAST, "batch_size": 16, "augmentation": "resized_crop"}
 TENNIS = StudyOptions(
     backbone="tsn:tf_efficientnet_lite0",
     pretrained=True,
     strategies=default_strategies(RawSPL(min_count=5)),
+    oracle=True,
     seeds=3,
     pretrain=TrainOptions(epochs=4, **{**SLOW, "learning_rate": 5e-4}),
     finetune=TrainOptions(epochs=15, **{**SLOW, "learning_rate": 5e-4}),
@@ -97,11 +132,11 @@ PRESETS: dict[Preset, tuple[StudyOptions, RunOptions, DataOptions]] = {
         DEMO,
         DECODED,
         DataOptions(
-            synthetic=SyntheticOptions(videos=200, target_test=60),
-            clip=ClipOptions(frames=8, stride=2, fps=15),
+            synthetic=SyntheticOptions(videos=200, target_train=40, target_test=60, size=24, fps=8),
+            clip=ClipOptions(frames=8, stride=1, fps=8),
             sampling=ClipSampling(mode="uniform", clips_per_video=16),
-            image_size=32,
-            short_side=32,
+            image_size=24,
+            short_side=24,
         ),
     ),
     "tennis": (
@@ -162,6 +197,13 @@ def clip_manifest(preset: Preset, options: DataOptions, out: Path) -> tuple[Path
     with TemporaryDirectory() as scratch:
         videos = open_manifest(video_manifest(preset, options, out, Path(scratch) if is_begun else out))
         cut = cut_clips(
-            videos, clips, options.clip, options.sampling, num_workers=8, replace_others=not is_begun
+            videos,
+            clips,
+            options.clip,
+            options.sampling,
+            num_workers=8,
+            # Where the videos are made, what they show is known.
+            true_label=None if preset == "k200" else shown_in,
+            replace_others=not is_begun,
         )
     return clips, cut

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -54,6 +54,7 @@ def cut_clips(
     sampling: ClipSampling,
     *,
     num_workers: int = 0,
+    true_label: Callable[[Mapping[str, Any]], str] | None = None,
     replace_others: bool = True,
 ) -> CutSummary:
     """Write the manifest of the clips of untrimmed videos.
@@ -76,6 +77,7 @@ def cut_clips(
         clip: Length of the clips.
         sampling: How many and where.
         num_workers: Threads that read headers; 0 reads them one by one.
+        true_label: Says what a clip truly shows by its row, where that is known.
         replace_others: Write over a file that was made from other rows or options, instead of refusing to.
 
     Raises:
@@ -90,6 +92,9 @@ def cut_clips(
         "sampling": sampling.model_dump(mode="json"),
         "rows": rows_digest,
     }
+    if true_label is not None:
+        made_from["true labels"] = True
+        schema = pa.schema([each for each in MANIFEST_SCHEMA if each.name in {*schema.names, "true_label"}])
     stored = _stored(out)
     if stored is not None:
         if not differences(stored.made_from, made_from):
@@ -120,6 +125,8 @@ def cut_clips(
             written: list[dict[str, Any]] = []
             for row in rows:
                 written += _rows(row, next(remaining), clip, sampling) if _is_cut(row) else [row]
+            if true_label is not None:
+                written = [{**row, "true_label": true_label(row)} if _is_cut(row) else row for row in written]
             writer.write(pa.Table.from_pylist(written, schema=schema))
     return summary
 

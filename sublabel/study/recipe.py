@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
@@ -15,9 +15,10 @@ from pydantic import BaseModel
 
 from sublabel.distributed import is_first_process
 from sublabel.errors import ConfigError, SublabelError
-from sublabel.evaluation import Comparison
 from sublabel.labels import Strategy
 from sublabel.study.folder import holds_study
+
+Result = TypeVar("Result")
 
 register_type(Strategy, serializer=Strategy.to_dict, deserializer=Strategy.parse)
 
@@ -60,8 +61,8 @@ def _parser(presets: Mapping[Any, Sequence[BaseModel]], preset: str, description
 
 
 def for_data_seeds(
-    out: Path, first: int, number: int, run_study: Callable[[int, Path], Comparison]
-) -> list[Comparison]:
+    out: Path, first: int, number: int, run_study: Callable[[int, Path], Result]
+) -> list[Result]:
     """Run a study for each draw of the data: one in `out` itself, several in `out/data0`, `out/data1`, ….
 
     Args:
@@ -71,7 +72,7 @@ def for_data_seeds(
         run_study: Runs the study of a data seed in a folder.
 
     Returns:
-        The comparison of each data seed.
+        What each study returned.
 
     Raises:
         ConfigError: `out` holds the study of one draw, and several are to be made, or the other way round.

@@ -179,6 +179,8 @@ def test_several_data_seeds_are_a_study_each(tmp_path):
         main(options)
     with pytest.raises(ConfigError, match="the study of one data seed: choose another folder for 2"):
         main([*options, "--data_seeds", "2", "--out", str(tmp_path / "alone")])
+    with pytest.raises(ConfigError, match="yours are as they are: leave it at 1"):
+        main(["--preset", "folder", "--data", str(tmp_path), "--data_seeds", "2"])
 
 
 def parse(arguments):

@@ -14,31 +14,36 @@ from sublabel.errors import ConfigError, MediaError
 from sublabel.study import parse_preset
 from sublabel.tables import read_relabeled
 from sublabel_video.cli import main as video_command
-from sublabel_video.demo import action_at, load_truth
+from sublabel_video.demo import BACKGROUND, SUB_CONCEPTS, action_at, load_truth
 
+DEMO_ROWS = ["weak-only", "agreement", "raw SPL", "matched control", "oracle"]
 ROWS = ["weak-only", "teacher-only", "agreement", "raw SPL", "SPL-B", "matched control"]
 TINY_VIDEOS = [
     "--synthetic.videos", "6", "--synthetic.seconds", "6", "--synthetic.target_train", "2",
     "--synthetic.target_test", "2", "--synthetic.actions", "[slide left, slide right, zoom in]",
+    "--sampling.clips_per_video", "3", "--teacher.finetune.steps", "2", "--teacher.finetune.batch_size", "2",
 ]  # fmt: skip
-QUICK = ["--pretrain.epochs", "1", "--finetune.epochs", "1", "--finetune.batch_size", "2", "--jobs", "1"]
+QUICK = [
+    "--pretrain.steps", "2", "--finetune.steps", "2", "--finetune.batch_size", "2", "--jobs", "1",
+    "--seeds", "1",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    options = [*TINY_VIDEOS, *QUICK, "--sampling.clips_per_video", "3", "--clips_per_video", "[1,2]"]
+    options = [*TINY_VIDEOS, *QUICK, "--pretrain.batch_size", "2", "--clips_per_video", "[1,2]"]
     return out, main(["--out", str(out), *options]), options
 
 
-def test_the_demo_ends_with_the_papers_table_the_control_and_a_curve(demo):
+def test_the_demo_ends_with_the_rows_that_matter_and_a_curve_where_it_is_asked_for(demo):
     out, comparison, _ = demo
-    assert comparison.names() == ["none (scratch)", *ROWS]
+    assert comparison.names() == ["none (scratch)", *DEMO_ROWS]
     pools, *rows = comparison.curve().rows
     assert pools == ("weak samples", "6", "12", "18")
-    assert [row[0] for row in rows] == ["weak-only", "raw SPL", "SPL-B"]
+    assert [row[0] for row in rows] == ["weak-only", "raw SPL"]
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    assert [row["pre-training"] for row in stored["table"]] == ["none (scratch)", *ROWS]
+    assert [row["pre-training"] for row in stored["table"]] == ["none (scratch)", *DEMO_ROWS]
 
 
 def test_the_demo_ends_with_a_page_that_shows_it(demo):
@@ -56,7 +61,9 @@ def test_clips_inherit_the_query_of_their_video_which_they_may_not_show(demo):
         assert clip["weak_label"] == truth.query
         assert clip["source_id"] == clip["sample_id"].partition("#")[0]
         shown.append(action_at(truth, clip["start"], clip["end"]) == truth.query)
+        assert clip["true_label"] == (action_at(truth, clip["start"], clip["end"]) or BACKGROUND)
     assert 0 < sum(shown) < len(shown)
+    assert any(clip["true_label"] in SUB_CONCEPTS for clip in clips)
 
 
 def test_a_demo_that_has_ended_is_not_run_again(demo, monkeypatch):
@@ -198,6 +205,15 @@ def test_options_that_a_preset_does_not_use_are_refused(demo, tmp_path):
     manifest = str(demo[0] / "videos" / "manifest.parquet")
     with pytest.raises(ConfigError, match="--exclude is for a folder"):
         main([*K200, "--data", manifest, "--exclude", str(tmp_path / "names.txt")])
+
+
+def test_several_data_seeds_are_studies_of_other_videos(tmp_path):
+    row = ["--strategies", "{weak-only: {kind: weak_only}}", "--oracle", "false"]
+    main(["--out", str(tmp_path), *TINY_VIDEOS, *QUICK, *row, "--data_seeds", "2"])
+    videos = [(tmp_path / f"data{seed}/videos/weak/00000.mp4").read_bytes() for seed in (0, 1)]
+    assert videos[0] != videos[1]
+    with pytest.raises(ConfigError, match="yours are as they are: leave it at 1"):
+        main([*K200, "--data", str(tmp_path), "--data_seeds", "2"])
 
 
 def test_two_processes_share_the_pass_and_the_test(demo, tmp_path):

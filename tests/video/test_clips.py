@@ -172,6 +172,21 @@ def test_rows_of_the_weak_split_become_their_clips(tmp_path, broken):
     assert short.reason == REASONS["short"]
 
 
+def test_what_clips_truly_show_is_asked_of_every_clip_and_only_of_weak_ones(tmp_path):
+    write_video(tmp_path / "v.mp4", range(120), options={"preset": "ultrafast"})
+    weak = {"sample_id": "a", "uri": "v.mp4", "weak_label": "run", "split": "weak"}
+    test = {"sample_id": "b", "uri": "v.mp4", "label": "walk", "split": "target_test"}
+    manifest = write_manifest(tmp_path / "m.parquet", [weak, test])
+    out = tmp_path / "clips.parquet"
+    sampling = ClipSampling(clips_per_video=3)
+    cut_clips(manifest, out, SHORT_CLIP, sampling, true_label=lambda clip: f"at {clip['start']:g}")
+    rows = rows_of(out)
+    assert [row["true_label"] for row in rows[:3]] == [f"at {row['start']:g}" for row in rows[:3]]
+    assert rows[3]["true_label"] is None
+    with pytest.raises(ConfigError, match="another true labels"):
+        cut_clips(manifest, out, SHORT_CLIP, sampling, replace_others=False)
+
+
 def test_every_clip_that_is_cut_can_be_read(tmp_path):
     path = write_video(tmp_path / "v.mp4", range(100), options={"preset": "ultrafast"})
     manifest = write_manifest(tmp_path / "m.parquet", [{"sample_id": "a", "uri": path}])

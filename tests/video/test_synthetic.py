@@ -16,6 +16,8 @@ from sublabel.errors import ConfigError, MediaError, TableError
 from sublabel.tables import iter_batches, open_manifest
 from sublabel_video.demo import (
     ACTIONS,
+    BACKGROUND,
+    SUB_CONCEPTS,
     Segment,
     SyntheticOptions,
     Truth,
@@ -23,12 +25,14 @@ from sublabel_video.demo import (
     contact_sheet,
     load_truth,
     make_videos,
+    shown_in,
 )
-from sublabel_video.demo.drawing import CYCLES, MOTIONS, draw_scene
+from sublabel_video.demo.drawing import CYCLES, MOTIONS, OTHER_MOTIONS, draw_scene
 
 SMALL = SyntheticOptions(
-    actions=ACTIONS[:4], videos=8, seconds=9.0, target_train=1, target_test=2, size=32, label_noise=0.25
-)
+    actions=ACTIONS[:4], videos=8, seconds=9.0, shown=0.45, sub_concepts=0.25, co_occurring=0.1,
+    target_train=1, target_test=2, size=32, label_noise=0.25,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +139,45 @@ def test_segments_cover_each_video_in_the_shares_of_the_options(made):
             segment.end - segment.start for segment in truth.segments if segment.action == truth.query
         )
         nothing = sum(segment.end - segment.start for segment in truth.segments if segment.action is None)
+        concepts = sum(
+            segment.end - segment.start for segment in truth.segments if segment.action in SUB_CONCEPTS
+        )
+        assert concepts / 9 == pytest.approx(0.25, abs=0.01)
         assert shown / 9 == pytest.approx(0.45, abs=0.01)
         assert nothing / 9 == pytest.approx(0.2, abs=0.01)
+
+
+def test_sub_concepts_come_with_their_queries_and_never_with_a_target_clip(made):
+    belongs = SMALL.concepts_of()
+    seen = [
+        (truth.query, segment.action)
+        for truth in (load_truth(row["uri"]) for row in rows(made, "weak"))
+        for segment in truth.segments
+        if segment.action in SUB_CONCEPTS
+    ]
+    assert seen
+    assert all(action in belongs[query] for query, action in seen)
+    for row in rows(made, "target_train") + rows(made, "target_test"):
+        assert {segment.action for segment in load_truth(row["uri"]).segments} == {row["label"]}
+
+
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_every_sub_concept_comes_with_so_many_queries(each):
+    first, other = (SyntheticOptions(queries_each=each, seed=seed).concepts_of() for seed in (0, 1))
+    of_queries = [concept for concepts in first.values() for concept in concepts]
+    assert {of_queries.count(concept) for concept in SUB_CONCEPTS} == {each}
+    assert {len(concepts) for concepts in first.values()} == {2 * each}
+    assert first != other
+
+
+def test_a_clip_is_called_by_what_it_shows_for_the_longest_time(made):
+    row = rows(made, "weak")[0]
+    truth = load_truth(row["uri"])
+    for segment in truth.segments:
+        clip = {"uri": row["uri"], "start": segment.start, "end": segment.end + 0.01}
+        assert shown_in(clip) == (segment.action or BACKGROUND)
+    whole = {"uri": row["uri"], "start": None, "end": None}
+    assert shown_in(whole) == action_at(truth, 0, 9)
 
 
 def test_the_summary_holds_every_segment(made):
@@ -171,7 +212,7 @@ def test_what_co_occurs_follows_the_given_matrix(tmp_path):
     matrix = ((0.0, 0.7, 0.3), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     options = SyntheticOptions(
         actions=ACTIONS[:3], videos=30, seconds=12.0, segment_seconds=0.5, shown=0.25, co_occurring=0.75,
-        co_occurrence=matrix, target_train=1, target_test=1, size=16, fps=4,
+        sub_concepts=0, co_occurrence=matrix, target_train=1, target_test=1, size=16, fps=4,
     )  # fmt: skip
     make_videos(tmp_path, options)
     seconds = np.zeros((3, 3))
@@ -249,14 +290,38 @@ def test_zooms_change_the_area_the_way_they_are_called(action, sign):
 
 def test_opposite_actions_are_each_other_backwards():
     for one, other in zip(ACTIONS[::2], ACTIONS[1::2], strict=True):
-        assert MOTIONS[one][0] == MOTIONS[other][0]
-        assert MOTIONS[one][1] == -MOTIONS[other][1]
-    assert {cycle for cycle, _ in MOTIONS.values()} == set(CYCLES)
+        [forwards], [backwards] = MOTIONS[one], MOTIONS[other]
+        assert forwards == backwards._replace(rate=-backwards.rate)
+    assert {turn.cycle for [turn] in MOTIONS.values()} == set(CYCLES)
+
+
+def test_no_two_actions_move_alike():
+    motions = [*MOTIONS.values(), *OTHER_MOTIONS.values()]
+    assert len(set(map(frozenset, motions))) == len(motions)
+
+
+@pytest.mark.parametrize("action", [name for name in SUB_CONCEPTS if name.startswith("drift")])
+def test_a_drift_moves_along_both_axes_at_once(action):
+    down, right = (1 if "down" in action else -1), (1 if "right" in action else -1)
+    clips = [scene(action, seed, frames=16, size=64) for seed in range(8)]
+    steps = np.concatenate([[moved(*pair) for pair in pairwise(frames)] for frames in clips])
+    assert np.mean(np.sign(steps) == (down, right)) > 0.8
+
+
+@pytest.mark.parametrize(("action", "axis"), [("shake", 1), ("bounce", 0)])
+def test_what_swings_comes_back_to_where_it_began(action, axis):
+    # 24 frames at 12 fps and two swings of half a cycle a second: two times to and fro.
+    for seed in range(8):
+        frames = scene(action, seed, frames=25, size=64, fps=12, speeds=(0.5, 0.5))
+        steps = np.array([moved(*pair) for pair in pairwise(frames)])
+        assert np.abs(steps[:, 1 - axis]).max() <= 1
+        assert np.abs(np.cumsum(steps[:, axis])).max() > 8
+        assert abs(steps[:, axis].sum()) <= 3
 
 
 def test_single_frames_have_the_same_statistics_under_every_action():
     """Chi-square of each action's mean map of where the object is, at the start and at the end of clips."""
-    per_action, names = 50, (*ACTIONS, None)
+    per_action, names = 50, (*ACTIONS, *SUB_CONCEPTS, None)
     clips = np.stack(
         [
             [
@@ -279,7 +344,7 @@ def test_single_frames_have_the_same_statistics_under_every_action():
 
 
 def test_an_action_does_not_change_the_frame_it_starts_from():
-    first = [scene(action, 3, frames=2)[0] for action in (*ACTIONS, None)]
+    first = [scene(action, 3, frames=2)[0] for action in (*ACTIONS, *SUB_CONCEPTS, None)]
     assert all((frame == first[0]).all() for frame in first)
 
 
@@ -302,7 +367,12 @@ def test_a_clip_shows_what_most_of_its_time_shows():
     [
         ({"actions": ("slide left", "jump")}, "expected names without repetition"),
         ({"actions": ("slide left", "slide left")}, "without repetition"),
-        ({"shown": 0.8, "co_occurring": 0.3}, "sum to at most 1"),
+        ({"shown": 0.8, "co_occurring": 0.3, "sub_concepts": 0}, "sum to at most 1"),
+        ({"shown": 0.5, "sub_concepts": 0.45}, "sum to at most 1"),
+        ({"sub_concept_actions": ("slide left",)}, "are no target actions"),
+        ({"sub_concept_actions": ("jump",)}, "are no target actions"),
+        ({"sub_concept_actions": ("shake",)}, "has none of the 1 sub-concepts"),
+        ({"actions": ACTIONS[:3], "queries_each": 4}, "4 queries, and there are 3"),
         ({"shown": 1.2}, "less than or equal to 1"),
         ({"speeds": (0.5, 0.4)}, "the lower one first"),
         ({"size": 49}, "multiple of 2"),
@@ -311,7 +381,7 @@ def test_a_clip_shows_what_most_of_its_time_shows():
         ({"actions": ACTIONS[:2], "co_occurrence": ((0, 1),)}, "expected 2 of 2"),
         ({"actions": ACTIONS[:2], "co_occurrence": ((0, 1), (0.5, 0.4))}, "a sum other than 1"),
         (
-            {"actions": ACTIONS[:1], "co_occurring": 0, "label_noise": 0.5},
+            {"actions": ACTIONS[:1], "co_occurring": 0, "label_noise": 0.5, "queries_each": 1},
             "with the one action 'slide left'; expected a second action",
         ),
         ({"colour": "red"}, "Extra inputs"),

@@ -2,12 +2,20 @@
 
 from sublabel_video.demo.collage import CollageOptions, make_collages
 from sublabel_video.demo.contact_sheet import contact_sheet
-from sublabel_video.demo.synthetic import ACTIONS, SEGMENTS_SCHEMA, SyntheticOptions, make_videos
-from sublabel_video.demo.truth import Segment, Truth, action_at, load_truth
+from sublabel_video.demo.synthetic import (
+    ACTIONS,
+    SEGMENTS_SCHEMA,
+    SUB_CONCEPTS,
+    SyntheticOptions,
+    make_videos,
+)
+from sublabel_video.demo.truth import BACKGROUND, Segment, Truth, action_at, load_truth, shown_in
 
 __all__ = [
     "ACTIONS",
+    "BACKGROUND",
     "SEGMENTS_SCHEMA",
+    "SUB_CONCEPTS",
     "CollageOptions",
     "Segment",
     "SyntheticOptions",
@@ -17,4 +25,5 @@ __all__ = [
     "load_truth",
     "make_collages",
     "make_videos",
+    "shown_in",
 ]

@@ -1,37 +1,72 @@
 """Scenes of one object whose actions only motion tells apart, drawn into frames (ours).
 
 The state of a scene has six cycles, each in [0, 1): the object's place along x and y, its angle, size and
-stretch, and its phase on a small circle. An action turns one of them forwards or backwards. Each cycle starts
-uniformly, and so is uniform at every later time, whichever way and however fast it turns. A single frame
-therefore has the same distribution under every action, and under none.
+stretch, and its phase on a small circle. An action turns one or two of them, on and on or to and fro. Each
+cycle starts uniformly, and so is uniform at every later time, whichever way and however fast it turns. A
+single frame therefore has the same distribution under every action, and under none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from sublabel_video.encoding import write_mp4
 
-MOTIONS: dict[str, tuple[str, int]] = {
-    "slide left": ("x", -1),
-    "slide right": ("x", 1),
-    "rotate clockwise": ("angle", 1),
-    "rotate counter-clockwise": ("angle", -1),
-    "zoom in": ("zoom", 1),
-    "zoom out": ("zoom", -1),
-    "slide up": ("y", -1),
-    "slide down": ("y", 1),
-    "orbit clockwise": ("orbit", 1),
-    "orbit counter-clockwise": ("orbit", -1),
-    "stretch": ("stretch", 1),
-    "squash": ("stretch", -1),
+
+class Turn(NamedTuple):
+    """What an action does to one cycle of a scene."""
+
+    cycle: str
+    rate: float
+    """Cycles in the time that the action's speed takes for one; below zero backwards."""
+    swings: bool = False
+    """Whether it goes to and fro, so many times, rather than on and on."""
+
+
+MOTIONS: dict[str, tuple[Turn, ...]] = {
+    "slide left": (Turn("x", -1),),
+    "slide right": (Turn("x", 1),),
+    "rotate clockwise": (Turn("angle", 1),),
+    "rotate counter-clockwise": (Turn("angle", -1),),
+    "zoom in": (Turn("zoom", 1),),
+    "zoom out": (Turn("zoom", -1),),
+    "slide up": (Turn("y", -1),),
+    "slide down": (Turn("y", 1),),
+    "orbit clockwise": (Turn("orbit", 1),),
+    "orbit counter-clockwise": (Turn("orbit", -1),),
+    "stretch": (Turn("stretch", 1),),
+    "squash": (Turn("stretch", -1),),
 }
-"""For each action the cycle that it turns, and which way; opposites are neighbours.
+"""What each action of a single cycle turns; opposites are neighbours.
 
 The y axis points down, so that angles grow clockwise."""
+
+OTHER_MOTIONS: dict[str, tuple[Turn, ...]] = {
+    "drift up and left": (Turn("x", -1), Turn("y", -1)),
+    "drift up and right": (Turn("x", 1), Turn("y", -1)),
+    "drift down and left": (Turn("x", -1), Turn("y", 1)),
+    "drift down and right": (Turn("x", 1), Turn("y", 1)),
+    "roll left": (Turn("x", -1), Turn("angle", -1)),
+    "roll right": (Turn("x", 1), Turn("angle", 1)),
+    "screw up": (Turn("y", -1), Turn("angle", 1)),
+    "screw down": (Turn("y", 1), Turn("angle", -1)),
+    "spiral in": (Turn("orbit", 1), Turn("zoom", -1)),
+    "spiral out": (Turn("orbit", -1), Turn("zoom", 1)),
+    "zigzag left": (Turn("x", -1), Turn("y", 2, swings=True)),
+    "zigzag right": (Turn("x", 1), Turn("y", 2, swings=True)),
+    "climb in waves": (Turn("y", -1), Turn("x", 2, swings=True)),
+    "fall in waves": (Turn("y", 1), Turn("x", 2, swings=True)),
+    "tumble": (Turn("angle", 1), Turn("stretch", 2, swings=True)),
+    "shake": (Turn("x", 2, swings=True),),
+    "bounce": (Turn("y", 2, swings=True),),
+    "swing": (Turn("angle", 2, swings=True),),
+    "pulse": (Turn("zoom", 2, swings=True),),
+    "wobble": (Turn("stretch", 2, swings=True),),
+}
+"""Actions that turn two cycles at once, or one to and fro: no target classes, but what comes with queries."""
 
 CYCLES = ("x", "y", "angle", "zoom", "orbit", "stretch")
 # Lengths in units of the frame's side.
@@ -43,6 +78,8 @@ TEXTURE_SIDE = 64
 TEXTURE_REACH = 1.75
 BACKGROUND_SIDE = 128
 BACKGROUND_DRIFT = 0.06
+SWING = 0.2
+"""How far a cycle swings to either side, in cycles."""
 
 
 def draw_scene(
@@ -59,7 +96,7 @@ def draw_scene(
     """Draw a random object that performs one action before a random background.
 
     Args:
-        action: One of `MOTIONS`; None for no action.
+        action: One of `MOTIONS` or `OTHER_MOTIONS`; None for no action.
         frames: Number of frames T, at least 1.
         size: Height and width S in pixels.
         fps: Frames a second.
@@ -74,10 +111,17 @@ def draw_scene(
     seconds = np.arange(frames, dtype=np.float32) / fps
     speed = generator.uniform(*speeds)
     rates = dict(zip(CYCLES, speed * side_motion * generator.uniform(-1, 1, len(CYCLES)), strict=True))
-    if action is not None:
-        cycle, direction = MOTIONS[action]
-        rates[cycle] = direction * speed
-    state = {cycle: (generator.random() + rates[cycle] * seconds) % 1 for cycle in CYCLES}
+    state = {}
+    turns = {turn.cycle: turn for turn in (MOTIONS | OTHER_MOTIONS).get(action or "", ())}
+    for cycle in CYCLES:
+        turn = turns.get(cycle)
+        if turn is None:
+            course = rates[cycle] * seconds
+        elif turn.swings:
+            course = SWING * np.sin(2 * np.pi * turn.rate * speed * seconds)
+        else:
+            course = turn.rate * speed * seconds
+        state[cycle] = (generator.random() + course) % 1
     image = _background(seconds, size, generator)
     down, right = _texture_index(state, size)
     drawn = _texture(generator).reshape(-1, 4).take(down * TEXTURE_SIDE + right, axis=0)

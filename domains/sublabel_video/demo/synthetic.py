@@ -3,7 +3,8 @@
 Every video is an MP4 file of an object that moves. Its actions come in opposite pairs that only motion tells
 apart: a single frame has the same distribution under all of them, and where nothing happens. An untrimmed
 video has a query, the action that it would be found for. A part of it shows the query, and the rest shows
-actions that co-occur with the query, and background. A JSON file beside each video says what it shows when.
+other target actions, sub-concepts, which are actions outside the target that come with certain queries, and
+background. A JSON file beside each video says what it shows when.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from sublabel.errors import ConfigError
 from sublabel.files import write_atomically
 from sublabel.provenance import claim_folder
 from sublabel.tables import MANIFEST_SCHEMA, TableWriter, versions
-from sublabel_image.demo import co_occurrence
+from sublabel_image.demo import co_occurrence, share_out
 from sublabel_video.demo.contact_sheet import contact_sheet
-from sublabel_video.demo.drawing import MOTIONS, draw_scene, encode_video
+from sublabel_video.demo.drawing import MOTIONS, OTHER_MOTIONS, draw_scene, encode_video
 from sublabel_video.demo.truth import Segment, Truth, action_at, load_truth, write_truth
 
 __all__ = [
     "ACTIONS",
     "SEGMENTS_SCHEMA",
+    "SUB_CONCEPTS",
     "Segment",
     "SyntheticOptions",
     "Truth",
@@ -43,7 +45,9 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 ACTIONS = tuple(MOTIONS)
-"""The names of all actions; opposites are neighbours."""
+"""The names of the actions that may be target classes; opposites are neighbours."""
+SUB_CONCEPTS = tuple(OTHER_MOTIONS)
+"""The names of the actions that come with queries, and are none."""
 
 SEGMENTS_SCHEMA = pa.schema(
     [
@@ -69,11 +73,18 @@ class SyntheticOptions(BaseModel):
     actions: tuple[str, ...] = Field(ACTIONS[:10], min_length=1, description="the actions, out of `ACTIONS`")
     videos: PositiveInt = Field(120, description="untrimmed videos; each action is the query of as many")
     seconds: PositiveFloat = Field(20.0, description="length of an untrimmed video")
-    shown: Share = Field(0.45, description="share of an untrimmed video's time that shows its query")
+    shown: Share = Field(0.4, description="share of an untrimmed video's time that shows its query")
+    sub_concepts: Share = Field(
+        0.4, description="share of the time that shows the sub-concepts of the query, each as often"
+    )
     co_occurring: Share = Field(
-        0.35,
+        0.1,
         description="share of the time that shows actions drawn from `co_occurrence`; the rest is background",
     )
+    sub_concept_actions: tuple[str, ...] = Field(
+        SUB_CONCEPTS, description="the sub-concepts, out of `SUB_CONCEPTS` and actions that are no target"
+    )
+    queries_each: PositiveInt = Field(2, description="queries that each sub-concept comes with")
     co_occurrence: tuple[tuple[float, ...], ...] | None = Field(
         None,
         description="row q: how often the videos of the q-th action show which other, summing to 1; default: "
@@ -106,14 +117,11 @@ class SyntheticOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> SyntheticOptions:
-        unknown = [name for name in self.actions if name not in MOTIONS]
-        if unknown or len(set(self.actions)) < len(self.actions):
+        self._check_names()
+        if sum(self.shares()) > 1 + 1e-9:
             raise ConfigError(
-                f"actions are {self.actions}; expected names without repetition of: {', '.join(ACTIONS)}"
-            )
-        if self.shown + self.co_occurring > 1 + 1e-9:
-            raise ConfigError(
-                f"shown is {self.shown} and co_occurring {self.co_occurring}; they must sum to at most 1"
+                f"shown is {self.shown}, sub_concepts {self.sub_concepts} and co_occurring "
+                f"{self.co_occurring}; they must sum to at most 1"
             )
         if self.speeds[0] > self.speeds[1]:
             raise ConfigError(f"speeds are {self.speeds}; expected the lower one first")
@@ -125,7 +133,47 @@ class SyntheticOptions(BaseModel):
         matrix = self.matrix() if self.co_occurring > 0 else None
         if matrix is not None and ((matrix < 0).any() or not np.allclose(matrix.sum(1), 1)):
             raise ConfigError("co_occurrence has a row with a negative value or a sum other than 1")
+        alone = [query for query, concepts in self.concepts_of().items() if not concepts]
+        if self.sub_concepts > 0 and alone:
+            raise ConfigError(
+                f"{alone[0]!r} has none of the {len(self.sub_concept_actions)} sub-concepts: take more of "
+                "them, or more queries_each"
+            )
         return self
+
+    def _check_names(self) -> None:
+        names = (*self.actions, *self.sub_concept_actions)
+        if set(self.actions) - set(ACTIONS) or len(set(self.actions)) < len(self.actions):
+            raise ConfigError(
+                f"actions are {self.actions}; expected names without repetition of: {', '.join(ACTIONS)}"
+            )
+        if set(names) - {*ACTIONS, *SUB_CONCEPTS} or len(set(names)) < len(names):
+            raise ConfigError(
+                f"sub_concept_actions are {self.sub_concept_actions}; expected names without repetition that "
+                f"are no target actions, of: {', '.join((*ACTIONS, *SUB_CONCEPTS))}"
+            )
+
+    def shares(self) -> tuple[float, float, float]:
+        """Shares of the time that shows the query, its sub-concepts, and what co-occurs with it."""
+        return self.shown, self.sub_concepts, self.co_occurring
+
+    def concepts_of(self) -> dict[str, tuple[str, ...]]:
+        """Query → the sub-concepts that come with it, drawn by the seed.
+
+        Raises:
+            ConfigError: There are fewer queries than each sub-concept is to come with.
+        """
+        if self.sub_concepts == 0:
+            return dict.fromkeys(self.actions, ())
+        # No video's generator, and no split's.
+        generator = np.random.default_rng([self.seed, 3])
+        queries = share_out(len(self.sub_concept_actions), len(self.actions), self.queries_each, generator)
+        return {
+            query: tuple(
+                name for name, own in zip(self.sub_concept_actions, queries, strict=True) if place in own
+            )
+            for place, query in enumerate(self.actions)
+        }
 
     def matrix(self) -> np.ndarray:
         """Make the co-occurrence matrix of the K actions: float64 (K, K), rows are queries and sum to one.
@@ -260,11 +308,14 @@ def _untrimmed_scenes(
 ) -> list[tuple[str | None, int]]:
     """Draw the actions of an untrimmed video and their numbers of frames, in the shares of the options."""
     total = max(1, round(options.seconds * options.fps))
-    edges = [
-        round(share * total) for share in (0, options.shown, min(1, options.shown + options.co_occurring), 1)
-    ]
-    shown, co_occurring, background = (_cut(int(frames), options, generator) for frames in np.diff(edges))
+    edges = [round(min(1, share) * total) for share in (0, *np.cumsum(options.shares()), 1)]
+    shown, concepts, co_occurring, background = (
+        _cut(int(frames), options, generator) for frames in np.diff(edges)
+    )
     scenes: list[tuple[str | None, int]] = [(query, frames) for frames in shown]
+    if concepts:
+        drawn = generator.choice(options.concepts_of()[query], size=len(concepts))
+        scenes += zip(drawn.tolist(), concepts, strict=True)
     if co_occurring:
         row = options.matrix()[options.actions.index(query)]
         others = generator.choice(len(row), size=len(co_occurring), p=row / row.sum())

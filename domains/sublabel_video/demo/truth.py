@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil
+from functools import lru_cache
+from math import ceil, inf
 from pathlib import Path
+from typing import Any
 
 from sublabel.errors import ConfigError, TableError
 from sublabel.files import write_json
+
+BACKGROUND = "background"
+"""The true label of a clip in which nothing happens."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,20 @@ def action_at(truth: Truth, start: float, end: float) -> str | None:
     return max(shown, key=shown.__getitem__)
 
 
+def shown_in(clip: Mapping[str, Any]) -> str:
+    """The true label of a clip: what it shows for the longest time, or `BACKGROUND`.
+
+    Args:
+        clip: The clip's row of a manifest, whose video has its truth beside it.
+
+    Raises:
+        TableError: There is no truth beside the video, or it is damaged.
+    """
+    truth = _kept_truth(clip["uri"])
+    end = clip.get("end")
+    return action_at(truth, clip.get("start") or 0.0, inf if end is None else end) or BACKGROUND
+
+
 def load_truth(path: str | Path) -> Truth:
     """Read what a generated video shows.
 
@@ -86,6 +106,10 @@ def load_truth(path: str | Path) -> Truth:
         raise TableError(f"there is no file {path}; `make_videos` writes one beside each video") from error
     except (ValueError, KeyError, TypeError) as error:
         raise TableError(f"{path} does not say what a video shows ({error}): make the videos anew") from error
+
+
+# The clips of a video follow one another.
+_kept_truth = lru_cache(maxsize=8)(load_truth)
 
 
 def write_truth(video: Path, truth: Truth) -> None:
