@@ -27,6 +27,7 @@ from sublabel.inspection import FEATURE_WIDTH, RARE, inspect_confusion
 from sublabel.labels import LabelSpace, Strategy
 from sublabel.labels import strategies as known_strategies
 from sublabel.report.command import report, report_arguments
+from sublabel.study.pool import pool_studies
 from sublabel.tables import Progress, count_table, read_label_space, relabel_table
 from sublabel.tables.io import output_of
 
@@ -81,6 +82,12 @@ def inspect(options: Namespace) -> None:
         _print_json(found.to_dict())
     else:
         show_inspection(found, options.largest)
+
+
+def pool(options: Namespace) -> None:
+    """Make one comparison of several studies that differ in their data only: intervals over all of them."""
+    console().print(pool_studies(options.studies, options.output).to_rich())
+    console().print(options.output, soft_wrap=True)
 
 
 def strategies(options: Namespace) -> None:
@@ -213,6 +220,15 @@ def _relabel_arguments(command: ArgumentParser) -> None:
     _alignment_argument(command)
 
 
+def _pool_arguments(command: ArgumentParser) -> None:
+    command.add_argument(
+        "studies", type=str, nargs="+", help="folders of studies that have ended, each of other data"
+    )
+    command.add_argument(
+        "-o", "--output", type=str, required=True, help="folder for comparison.json and comparison.md"
+    )
+
+
 def _inspect_arguments(command: ArgumentParser) -> None:
     command.add_argument("path", type=str, help="predictions, a relabeled table, or a label space (.json)")
     command.add_argument("--largest", type=int, default=LARGEST, help="rows of each table, at most")
@@ -254,6 +270,7 @@ COMMANDS: dict[Callable[[Namespace], None], Callable[[ArgumentParser], None] | N
     stages.finetune: stages.finetune_arguments,
     stages.test: stages.test_arguments,
     stages.compare: stages.compare_arguments,
+    pool: _pool_arguments,
     inspect: _inspect_arguments,
     explain: _explain_arguments,
     report: report_arguments,

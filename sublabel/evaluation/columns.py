@@ -6,13 +6,14 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sublabel.evaluation.runs import PRIMARY_METRIC, RunMetrics
-from sublabel.evaluation.statistics import paired_difference
+from sublabel.evaluation.compared import CorrectedDifference
+from sublabel.evaluation.runs import RunMetrics
+from sublabel.evaluation.verdict import p_text, points
 
 NOTHING = "–"
 
-Show = Callable[[Sequence[float], Sequence[float]], str]
-"""Text of the values of a row's seeds, (S,), given the baseline's of the same seeds, (S,) or none."""
+Show = Callable[[Sequence[float]], str]
+"""Text of the values of a row's runs, (S,)."""
 
 
 @dataclass(frozen=True)
@@ -31,47 +32,64 @@ class TableColumn:
     show: Show
     metric: str | None = None
 
-    def text(self, runs: Sequence[RunMetrics], baseline: Sequence[RunMetrics]) -> str:
+    def text(self, runs: Sequence[RunMetrics], found: CorrectedDifference | None = None) -> str:
         """A row's cell in this column.
 
         Args:
-            runs: The row's, one for each seed.
-            baseline: The baseline's of the same seeds; none for the baseline itself.
+            runs: The row's, one for each seed and data set.
+            found: Its difference to the baseline; None of the baseline itself.
         """
-        values = self._values(runs)
-        return self.show(values, self._values(baseline)) if values else NOTHING
-
-    def _values(self, runs: Iterable[RunMetrics]) -> list[float]:
-        return [value for run in runs if (value := self.value(run)) is not None]
+        values = [value for run in runs if (value := self.value(run)) is not None]
+        return self.show(values) if values else NOTHING
 
 
-def count(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
+@dataclass(frozen=True)
+class DifferenceColumn:
+    """A column about the difference to the baseline.
+
+    Args:
+        heading: Its name in every rendering.
+        show: The difference as text.
+    """
+
+    heading: str
+    show: Callable[[CorrectedDifference], str]
+    metric: str | None = None
+
+    def text(self, runs: Sequence[RunMetrics], found: CorrectedDifference | None = None) -> str:
+        """A row's cell in this column.
+
+        Args:
+            runs: Not looked at.
+            found: The row's difference to the baseline; None of the baseline itself.
+        """
+        return NOTHING if found is None else self.show(found)
+
+
+def count(values: Sequence[float]) -> str:
     """Mean of counts, as a whole number.
 
     Args:
         values: One for each seed, (S,).
-        baseline: Not looked at.
     """
     return f"{round(statistics.fmean(values)):,}"
 
 
-def number(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
+def number(values: Sequence[float]) -> str:
     """Mean of any figures, and over several seeds the standard deviation.
 
     Args:
         values: One for each seed, (S,).
-        baseline: Not looked at.
     """
     mean = f"{statistics.fmean(values):.3g}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.2g}"
 
 
-def percent(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
+def percent(values: Sequence[float]) -> str:
     """Mean of shares in percent, and over several seeds the standard deviation.
 
     Args:
         values: One for each seed, 0–1, (S,).
-        baseline: Not looked at.
 
     Example:
         >>> percent([0.70, 0.71])
@@ -81,32 +99,32 @@ def percent(values: Sequence[float], baseline: Sequence[float] = ()) -> str:
     return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
 
 
-def mean_difference(values: Sequence[float], baseline: Sequence[float]) -> str:
-    """Mean difference to the baseline in points, without an interval.
+def mean_percent(values: Sequence[float]) -> str:
+    """Mean of shares in percent.
 
     Args:
         values: One for each seed, 0–1, (S,).
-        baseline: The baseline's of the same seeds, (S,), or none.
     """
-    if not baseline:
-        return NOTHING
-    return f"{100 * (statistics.fmean(values) - statistics.fmean(baseline)):+.1f}"
+    return f"{100 * statistics.fmean(values):.1f}"
 
 
-def difference(values: Sequence[float], baseline: Sequence[float]) -> str:
-    """Mean difference to the baseline in points, and over several seeds its 95% interval, paired by seed.
+def difference(found: CorrectedDifference) -> str:
+    """A mean difference in points, and over several runs its corrected interval.
 
     Args:
-        values: One for each seed, 0–1, (S,).
-        baseline: The baseline's of the same seeds, (S,), or none.
-
-    Example:
-        >>> difference([0.72, 0.73], [0.70, 0.71])
-        '+2.0 [+2.0, +2.0]'
+        found: To the baseline.
     """
-    shown = mean_difference(values, baseline)
-    paired = paired_difference(values, baseline) if baseline else None
-    return shown if paired is None else f"{shown} [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}]"
+    mean, interval = points(found.difference.mean), found.interval
+    return mean if interval is None else f"{mean} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def corrected_p(found: CorrectedDifference) -> str:
+    """The corrected p value of a difference.
+
+    Args:
+        found: To the baseline.
+    """
+    return NOTHING if found.p_value is None else p_text(found.p_value)
 
 
 def metric_column(metric: str, heading: str, show: Show) -> TableColumn:
@@ -124,12 +142,13 @@ COLUMNS = (
     TableColumn("classes", lambda run: run.classes, count),
     TableColumn("samples", lambda run: run.samples, count),
     metric_column("top1", "top-1", percent),
-    metric_column("top5", "top-5", percent),
-    metric_column(PRIMARY_METRIC, "Δ top-1", difference),
+    metric_column("top5", "top-5", mean_percent),
+    DifferenceColumn("Δ top-1", difference),
+    DifferenceColumn("p", corrected_p),
 )
 
 
-def columns_of(runs: Iterable[RunMetrics]) -> tuple[TableColumn, ...]:
+def columns_of(runs: Iterable[RunMetrics]) -> tuple[TableColumn | DifferenceColumn, ...]:
     """The columns of a table: `COLUMNS`, then each further metric of its runs as a plain number.
 
     Args:

@@ -1,81 +1,59 @@
-"""The table that compares pre-trainings, as the paper's: one row each, top-1 and top-5 after fine-tuning."""
+"""The table that compares pre-trainings, as the paper's, and what it says."""
 
 from __future__ import annotations
 
+import json
+import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
 from rich.console import Group
 from rich.text import Text
 
 from sublabel.errors import ConfigError
-from sublabel.evaluation.columns import NOTHING, columns_of, count, mean_difference, percent
-from sublabel.evaluation.runs import RunMetrics
+from sublabel.evaluation.columns import NOTHING, columns_of, count, percent
+from sublabel.evaluation.compared import ComparedRuns
+from sublabel.evaluation.notes import UNDERTRAINED, notes_of
+from sublabel.evaluation.outcomes import Outcomes
 from sublabel.evaluation.text_table import TextTable
+from sublabel.evaluation.verdict import Verdict, judge, points
+from sublabel.extras import needs_extra
+from sublabel.files import write_atomically, write_json
+from sublabel.provenance import differences
 
+COMPARISON_FILE, OUTCOMES_FILE = "comparison.json", "outcomes.parquet"
 FORMAT, VERSION = "sublabel.Comparison", 1
 CURVE_CAPTION = "top-1 by clips per video"
 
 
-class Comparison(BaseModel):
-    """All runs of a study; rows keep the order in which they first appear.
+class Comparison(ComparedRuns):
+    """The runs of a study, or of several, as a table, and what they show.
 
     The table shows the runs on all weak samples, the curve those on some clips of each video beside them.
-
-    Args:
-        runs: One entry for each row and seed.
-        baseline: The strategy that differences are taken to, by its row's name.
-        test_samples: Size of the test split, for the standard error.
-        teacher_accuracy: Target split → how often the teacher is right, 0–1, one for each seed where they
-            have other teachers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    def verdict(self) -> Verdict:
+        """What the runs show, in one sentence, and what a reader must know before believing it.
 
-    runs: tuple[RunMetrics, ...]
-    baseline: str
-    test_samples: int
-    teacher_accuracy: dict[str, tuple[float, ...]] = {}
-
-    def names(self, *, of_curve: bool = False) -> list[str]:
-        """The names of the rows in their order.
-
-        Args:
-            of_curve: The rows of the curve, not of the table.
+        Raises:
+            ConfigError: A row was run on other seeds than the baseline.
         """
-        return list(dict.fromkeys(run.row for run in self.runs if (run.clips_per_video is None) != of_curve))
-
-    def points(self) -> list[int]:
-        """The clips per video of the curve, rising; empty where the study has no curve."""
-        return sorted({run.clips_per_video for run in self.runs if run.clips_per_video is not None})
-
-    def runs_of(self, row: str, clips_per_video: int | None = None) -> list[RunMetrics]:
-        """The runs of a row by seed.
-
-        Args:
-            row: Its name.
-            clips_per_video: A point of the curve; None for the table.
-        """
-        chosen = (run for run in self.runs if run.row == row and run.clips_per_video == clips_per_video)
-        return sorted(chosen, key=lambda run: run.seed)
-
-    def without_pretraining(self) -> list[RunMetrics]:
-        """The runs without weak pre-training."""
-        return [run for run in self.runs if run.strategy is None]
+        return judge(self)
 
     def table(self) -> TextTable:
-        """The table as text: means over seeds in percent, and the paired difference in top-1 to the baseline.
+        """The table as text: means in percent, and the corrected difference in top-1 to the baseline.
 
         Raises:
             ConfigError: A row was run on other seeds than the baseline.
         """
         columns = columns_of(run for run in self.runs if run.clips_per_video is None)
-        rows = []
+        untrained, rows = self.undertrained(), []
         for name in self.names():
-            runs, baseline = self.runs_of(name), self._baseline_of(name)
-            rows.append((name, *(column.text(runs, baseline) for column in columns)))
+            runs, found = self.runs_of(name), self.corrected.get(name)
+            shown = f"{name} {UNDERTRAINED}" if name in untrained else name
+            rows.append((shown, *(column.text(runs, found) for column in columns)))
         return TextTable(("pre-training", *(column.heading for column in columns)), tuple(rows))
 
     def curve(self) -> TextTable | None:
@@ -93,69 +71,74 @@ class Comparison(BaseModel):
 
     def notes(self) -> list[str]:
         """What a reader must know to read the figures."""
-        seeds = len({run.seed for run in self.runs})
-        best = max((run.primary for run in self.runs), default=0.0)
-        error = 100 * (best * (1 - best) / max(1, self.test_samples)) ** 0.5
-        spread = (
-            "± is the standard deviation over seeds, [ ] the 95% confidence interval of the difference, "
-            "paired by seed (Student's t)"
-            if seeds > 1
-            else "one seed says nothing about the spread: run more before believing a difference"
-        )
-        notes = [
-            f"{seeds} seed{'s' if seeds > 1 else ''}, {self.test_samples} test samples; "
-            f"the binomial standard error of one top-1 is about {error:.1f} points",
-            f"Δ is the difference to {self.baseline} in points; {spread}",
-        ]
-        if self.teacher_accuracy:
-            notes.append(f"the teacher is right on {teacher_accuracy_text(self.teacher_accuracy)}")
-        steps = sorted(run.steps for run in self.runs if run.steps is not None)
-        if steps and steps[0] < steps[-1]:
-            notes.append(
-                f"pre-training took from {steps[0]:,} to {steps[-1]:,} steps: the same epochs on fewer "
-                "samples are fewer steps (give steps instead of epochs to train all equally long)"
-            )
-        return notes
+        return list(notes_of(self))
 
     def to_markdown(self) -> str:
-        """The table, the curve and their notes in Markdown."""
-        parts, curve = [self.table().to_markdown()], self.curve()
+        """The verdict, the table, the curve and their notes in Markdown."""
+        verdict, curve = self.verdict(), self.curve()
+        parts = [f"**{verdict.sentence}**", _bullets(verdict.remarks), self.table().to_markdown()]
         if curve is not None:
             parts += [f"{CURVE_CAPTION.capitalize()}:", curve.to_markdown()]
-        notes = "\n".join(f"- {note}" for note in self.notes())
-        return "\n\n".join([*parts, notes]) + "\n"
+        return "\n\n".join(filter(None, [*parts, _bullets(self.notes())])) + "\n"
 
     def to_rich(self) -> Group:
-        """The table, the curve and their notes for the terminal."""
-        curve = self.curve()
+        """The verdict, the table, the curve and their notes for the terminal."""
+        verdict, curve = self.verdict(), self.curve()
         points = () if curve is None else (Text(f"\n {CURVE_CAPTION}"), curve.to_rich())
-        return Group(self.table().to_rich(), *points, Text("\n".join(self.notes()), style="dim italic"))
+        remarks = () if not verdict.remarks else (Text(_bullets(verdict.remarks)),)
+        notes = Text("\n".join(self.notes()), style="dim italic")
+        return Group(Text(verdict.sentence, style="bold"), *remarks, self.table().to_rich(), *points, notes)
 
     def _repr_html_(self) -> str:
-        """The table, the curve and their notes for notebooks."""
-        curve = self.curve()
+        """The verdict, the table, the curve and their notes for notebooks."""
+        verdict, curve = self.verdict(), self.curve()
         points = "" if curve is None else curve.to_html(CURVE_CAPTION)
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
-        return f"{self.table().to_html()}{points}<ul>{notes}</ul>"
+        remarks, notes = (
+            f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
+            for lines in (verdict.remarks, self.notes())
+        )
+        sentence = f"<p><strong>{escape(verdict.sentence)}</strong></p>"
+        return f"{sentence}{remarks}{self.table().to_html()}{points}{notes}"
+
+    def to_latex(self) -> str:
+        """The table as LaTeX, for the package booktabs."""
+        return self.table().to_latex()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Each row of the table as figures: shares in 0–1, None where there is none."""
+        return [self._record(name) for name in self.names()]
+
+    def to_pandas(self) -> Any:
+        """The figures of `records` as a `pandas.DataFrame`, a row for each row of the table.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        with needs_extra("a DataFrame", "pandas"):
+            import pandas as pd
+        return pd.DataFrame(self.records()).set_index("row")
 
     def to_dict(self) -> dict[str, Any]:
-        """Every run, and the tables as shown, JSON-able."""
+        """Every run, the verdict, and the tables as figures and as shown, JSON-able."""
         curve = self.curve()
         return {
             "format": FORMAT,
             "version": VERSION,
+            "verdict": self.verdict()._asdict(),
             **self.model_dump(mode="json"),
+            "rows": self.records(),
             "table": self.table().records(),
             "curve": [] if curve is None else curve.records(),
             "notes": self.notes(),
         }
 
     @classmethod
-    def from_dict(cls, content: Any) -> Comparison:
+    def from_dict(cls, content: Any, outcomes: Outcomes | None = None) -> Self:
         """Read what `to_dict` made.
 
         Args:
             content: The dictionary, as JSON gives it back; what is shown of the runs is not looked at.
+            outcomes: Of its runs, which the dictionary does not hold.
 
         Raises:
             ConfigError: It is no such dictionary, or of another format or version.
@@ -166,42 +149,128 @@ class Comparison(BaseModel):
         found = content.get("format"), content.get("version")
         if found != (FORMAT, VERSION):
             raise ConfigError(f"got the format and version {found}; expected {(FORMAT, VERSION)}")
-        return cls.model_validate({name: content[name] for name in cls.model_fields if name in content})
+        known = {name: content[name] for name in cls.model_fields if name in content}
+        return cls.model_validate({**known, "outcomes": outcomes})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            folder: That of a study that has ended, or of a pool.
+
+        Raises:
+            ConfigError: There is no such dictionary in it, or the outcomes are of other runs.
+            OSError: There is nothing to read.
+        """
+        folder = Path(folder)
+        content = json.loads((folder / COMPARISON_FILE).read_text(encoding="utf-8"))
+        outcomes = folder / OUTCOMES_FILE
+        return cls.from_dict(content, Outcomes.load(outcomes) if outcomes.exists() else None)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `comparison.json`, `comparison.md`, and `outcomes.parquet` where outcomes are known.
+
+        Args:
+            folder: Made if it does not exist.
+        """
+        folder = Path(folder)
+        # First, as it may have those of fewer runs, which the other file then would not fit.
+        if self.outcomes is not None:
+            self.outcomes.save(folder / OUTCOMES_FILE)
+        write_json(folder / COMPARISON_FILE, self.to_dict())
+        with write_atomically(folder / "comparison.md") as file:
+            file.write(self.to_markdown().encode())
+
+    @classmethod
+    def pool(cls, comparisons: Mapping[str, Self]) -> Self:
+        """Make one comparison of several studies that differ in their data only; data sets count alike.
+
+        Args:
+            comparisons: Name of the data set → its comparison.
+
+        Raises:
+            ConfigError: They have other rows, seeds or baselines, or one is pooled already.
+        """
+        first, *others = comparisons.items()
+        for name, other in others:
+            _refuse_other_runs(first, (name, other))
+        pooled = [data for data, each in comparisons.items() if each.data_sets() != [""]]
+        if pooled:
+            raise ConfigError(f"{pooled[0]} is pooled already: give the studies that it was made of")
+        every = comparisons.values()
+        outcomes = [each.outcomes.renamed(data) for data, each in comparisons.items() if each.outcomes]
+        chances = [each.chance for each in every if each.chance is not None]
+        accuracy: dict[str, tuple[float, ...]] = {}
+        for each in every:
+            for split, shares in each.teacher_accuracy.items():
+                accuracy[split] = (*accuracy.get(split, ()), *shares)
+        return cls(
+            runs=tuple(
+                run.model_copy(update={"data": data})
+                for data, each in comparisons.items()
+                for run in each.runs
+            ),
+            baseline=first[1].baseline,
+            test_samples=round(statistics.fmean(each.test_samples for each in every)),
+            outcomes=Outcomes.joined(outcomes) if len(outcomes) == len(comparisons) else None,
+            oracle=first[1].oracle,
+            controls=first[1].controls,
+            chance=statistics.fmean(chances) if len(chances) == len(comparisons) else None,
+            teacher_accuracy=accuracy,
+        )
+
+    def _record(self, name: str) -> dict[str, Any]:
+        runs, found = self.runs_of(name), self.corrected.get(name)
+        interval = found.interval if found else None
+        metrics = dict.fromkeys(metric for run in runs for metric in run.metrics)
+        return {
+            "row": name,
+            "runs": len(runs),
+            **{metric: statistics.fmean(run.metrics[metric] for run in runs) for metric in metrics},
+            "difference": found.difference.mean if found else None,
+            "low": interval.low if interval else None,
+            "high": interval.high if interval else None,
+            "confidence": found.confidence if interval and found else None,
+            "p": found.difference.p_value if found else None,
+            "p_holm": found.p_value if found else None,
+        }
 
     def _point(self, name: str, clips_per_video: int | None) -> str:
         values = [run.primary for run in self.runs_of(name, clips_per_video)]
         if not values:
             return NOTHING
-        baseline = [run.primary for run in self._baseline_of(name, clips_per_video)]
-        return f"{percent(values)} ({mean_difference(values, baseline)})" if baseline else percent(values)
+        baseline = [run.primary for run in self.runs_of(self.baseline, clips_per_video)]
+        if name == self.baseline or not baseline:
+            return percent(values)
+        return f"{percent(values)} ({points(statistics.fmean(values) - statistics.fmean(baseline))})"
 
     def _pool(self, clips_per_video: int | None) -> str:
         pools = [run.pool for run in self.runs if run.clips_per_video == clips_per_video]
         known = [pool for pool in pools if pool is not None]
         return count(known) if known else NOTHING
 
-    def _baseline_of(self, name: str, clips_per_video: int | None = None) -> Sequence[RunMetrics]:
-        """The baseline's runs of the same seeds as a row's; none for itself, or where it was not run."""
-        baseline = self.runs_of(self.baseline, clips_per_video)
-        if name == self.baseline or not baseline:
-            return []
-        seeds = [[run.seed for run in runs] for runs in (self.runs_of(name, clips_per_video), baseline)]
-        if seeds[0] != seeds[1]:
-            raise ConfigError(
-                f"{name!r} was run on the seeds {seeds[0]}, and {self.baseline!r} on {seeds[1]}; expected "
-                "the same ones: run both on them"
-            )
-        return baseline
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def teacher_accuracy_text(accuracy: Mapping[str, Sequence[float]]) -> str:
-    """How often a teacher is right, in words.
-
-    Args:
-        accuracy: Target split → shares, 0–1, one for each seed where they have other teachers.
-
-    Example:
-        >>> teacher_accuracy_text({"target_test": (0.81, 0.80), "target_val": (0.79, 0.83)})
-        '80.5 ± 0.7% of target_test and 81.0 ± 2.8% of target_val'
-    """
-    return " and ".join(f"{percent(shares)}% of {split}" for split, shares in accuracy.items())
+def _refuse_other_runs(first: tuple[str, Comparison], other: tuple[str, Comparison]) -> None:
+    """Refuse to pool comparisons that are not of the same rows and seeds."""
+    facts = [
+        {
+            "rows": each.names(),
+            "seeds": sorted({run.seed for run in each.runs}),
+            "curve": [each.points(), each.names(of_curve=True)],
+            "baseline": each.baseline,
+            "oracle": each.oracle,
+            "controls": each.controls,
+        }
+        for _, each in (first, other)
+    ]
+    found = differences(*facts)
+    if found:
+        raise ConfigError(
+            f"{first[0]} and {other[0]} cannot be pooled, as they differ: {', '.join(map(str, found))}; run "
+            "the same rows and seeds on both"
+        )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 PRIMARY_METRIC = "top1"
 """The metric that differences, the curve and the charts are about."""
+
+CLEARLY_ABOVE = 2.0
+"""Standard errors above what chance gives, from which on something was learned."""
 
 
 class RunMetrics(BaseModel):
@@ -18,6 +22,8 @@ class RunMetrics(BaseModel):
     strategy: str | None
     """The row's name of the strategy that made the pre-training classes; None without weak pre-training."""
     seed: int
+    data: str = ""
+    """The data set that it is of, where a comparison has several."""
     metrics: dict[str, float]
     """Metric → value, `top1` and whatever else the test measured; shares are 0–1."""
     validation: dict[str, float] | None = None
@@ -45,6 +51,17 @@ class RunMetrics(BaseModel):
     def row(self) -> str:
         """The pre-training as a table names it."""
         return f"none ({self.start})" if self.strategy is None else self.strategy
+
+    @property
+    def has_learned(self) -> bool | None:
+        """Whether pre-training learned its labels better than to name the largest class; None: not known.
+
+        What is right by chance as often as the largest class alone has learned nothing (ours).
+        """
+        if self.pretrain_accuracy is None or self.largest_class is None or not self.samples:
+            return None
+        error = math.sqrt(self.largest_class * (1 - self.largest_class) / self.samples)
+        return self.pretrain_accuracy > self.largest_class + CLEARLY_ABOVE * error
 
     @property
     def primary(self) -> float:

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from sublabel.errors import ConfigError
-
 CONFIDENCE = 0.95
 """Coverage of every interval, two-sided."""
 
@@ -45,35 +43,58 @@ def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) ->
     return Interval(float(np.mean(values)), float(low), float(high))
 
 
-def paired_difference(
-    ours: Sequence[float], baseline: Sequence[float], *, confidence: float = CONFIDENCE
-) -> Interval | None:
-    """Mean difference of two methods over the same seeds, with its interval by a paired Student's t.
+def mcnemar(ours: Any, theirs: Any) -> float:
+    """McNemar's exact test of two models on the same samples: the p value of being right equally often.
+
+    It is about these two models only: what other trainings of either would do, it does not know.
 
     Args:
-        ours: One figure for each seed, (S,).
-        baseline: The baseline's figures for the same seeds in the same order, (S,).
-        confidence: Coverage of the interval, in (0, 1).
+        ours: Whether the one model is right, bool (N,).
+        theirs: Whether the other one is, bool (N,).
 
-    Returns:
-        Mean and interval of `ours - baseline`; None for a single seed, which says nothing about the spread.
-
-    Raises:
-        ConfigError: The two are not of the same length.
+    source: McNemar, "Note on the sampling error of the difference between correlated proportions",
+        Psychometrika 12, 1947.
 
     Example:
-        >>> paired_difference([0.75, 0.77, 0.76], [0.74, 0.75, 0.75]).mean
-        0.0133...
+        >>> mcnemar([True, True, True, True, True, False], [False, False, False, False, False, False])
+        0.0625
     """
-    if len(ours) != len(baseline):
-        raise ConfigError(
-            f"got {len(ours)} and {len(baseline)} figures; a paired difference needs the same seeds in both"
-        )
-    if len(ours) < 2:
-        return None
-    with _figures_may_be_equal():
-        low, high = stats.ttest_rel(ours, baseline).confidence_interval(confidence)
-    return Interval(float(np.mean(np.subtract(ours, baseline))), float(low), float(high))
+    ours, theirs = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
+    only_ours, only_theirs = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
+    if only_ours + only_theirs == 0:
+        return 1.0
+    return float(stats.binomtest(only_ours, only_ours + only_theirs).pvalue)
+
+
+def holm(p_values: Sequence[float], *, confidence: float = CONFIDENCE) -> tuple[list[float], list[float]]:
+    """Holm's correction of several tests: no wrong claim among all of them, 95 times of 100.
+
+    Args:
+        p_values: One of each test, (M,).
+        confidence: Of all claims together, in (0, 1).
+
+    Returns:
+        The corrected p values, (M,), and the confidence that an interval of each test must have, (M,), so
+        that it leaves out no difference just where the test is passed.
+
+    source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+        Statistics 6, 1979; of intervals: Serlin, "Confidence intervals and the scientific method: a case for
+        Holm on the range", Journal of Experimental Education 61, 1993.
+
+    Example:
+        >>> holm([0.01, 0.04])
+        ([0.02, 0.04], [0.975, 0.95])
+    """
+    tests = len(p_values)
+    corrected, needed = [1.0] * tests, [confidence] * tests
+    highest, passed = 0.0, 0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        highest = max(highest, min(1.0, (tests - rank) * p_values[place]))
+        corrected[place] = highest
+        needed[place] = 1 - (1 - confidence) / (tests - passed)
+        # The first test that is not passed ends the steps: all after it are held to its level.
+        passed += highest < 1 - confidence
+    return corrected, needed
 
 
 def wilson_interval(

@@ -9,6 +9,19 @@ from rich.table import Table
 
 from sublabel.html import html_table
 
+LATEX = {
+    **{character: rf"\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "Δ": r"$\Delta$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "†": r"$\dagger$",
+    "<": "$<$",
+}
+
 
 class TextTable(NamedTuple):
     """Rows of text under headings; the first column names the rows, the others hold figures.
@@ -33,6 +46,24 @@ class TextTable(NamedTuple):
         named, *rows = ("| " + " | ".join(cells) + " |" for cells in (self.headings, *self.rows))
         return "\n".join([named, rule, *rows])
 
+    def to_latex(self) -> str:
+        r"""The table as LaTeX, for the package booktabs.
+
+        Example:
+            >>> print(TextTable(("row", "Δ top-1"), (("raw_spl", "+1.4"),)).to_latex())
+            \begin{tabular}{lr}
+            \toprule
+            row & $\Delta$ top-1 \\
+            \midrule
+            raw\_spl & +1.4 \\
+            \bottomrule
+            \end{tabular}
+        """
+        named, *rows = (" & ".join(map(_latex, cells)) + r" \\" for cells in (self.headings, *self.rows))
+        columns = "l" + "r" * (len(self.headings) - 1)
+        begin = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", named, r"\midrule"]
+        return "\n".join([*begin, *rows, r"\bottomrule", r"\end{tabular}"])
+
     def to_rich(self) -> Table:
         """The table for the terminal; only the first column may break its lines."""
         table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
@@ -49,3 +80,7 @@ class TextTable(NamedTuple):
             caption: Text above it.
         """
         return html_table(self.headings, self.rows, caption)
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         statuses_chart,
     )
     from sublabel.report.page import render, write_report
-    from sublabel.report.result_charts import curve_chart, results_chart
+    from sublabel.report.result_charts import curve_chart, differences_chart, results_chart
     from sublabel.report.saving import save_chart, save_charts
 
 _MODULES = {
@@ -39,7 +39,7 @@ _MODULES = {
         "statuses_chart",
     ),
     "page": ("render", "write_report"),
-    "result_charts": ("curve_chart", "results_chart"),
+    "result_charts": ("curve_chart", "differences_chart", "results_chart"),
     "saving": ("save_chart", "save_charts"),
 }
 
@@ -50,6 +50,7 @@ __all__ = [
     "collect",
     "confusion_chart",
     "curve_chart",
+    "differences_chart",
     "from_confusion",
     "label_space_chart",
     "label_spaces_chart",

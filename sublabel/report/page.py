@@ -96,6 +96,7 @@ def render(data: ReportData) -> str:
     panels = [None, *(entry for entry in data.spaces if entry.has_cells)]
     columns = {
         "results": comparison and placed("results", result_charts.results_chart(comparison)),
+        "differences": comparison and placed("differences", result_charts.differences_chart(comparison)),
         "curve": comparison and placed("curve", result_charts.curve_chart(comparison)),
         "sizes": placed("sizes", matrix_charts.class_sizes_chart(data)),
         "samples": placed("samples", matrix_charts.samples_chart(data)),
@@ -119,6 +120,7 @@ def render(data: ReportData) -> str:
     return environment.get_template("report.html.j2").render(
         data=data,
         charts=columns,
+        verdict=comparison and comparison.verdict(),
         options=json.dumps(data.options, indent=1, ensure_ascii=False) if data.options else "",
         shares=_shares_of(data),
         agreed=int(data.cells.count[data.cells.agreed].sum()),

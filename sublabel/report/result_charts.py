@@ -58,6 +58,59 @@ def results_chart(comparison: Comparison) -> Any:
     )
 
 
+def differences_chart(comparison: Comparison) -> Any | None:
+    """The difference of every row to the baseline in points, with the corrected interval of the table.
+
+    Args:
+        comparison: A study's.
+
+    Returns:
+        The chart; None where no row was compared with a baseline, or with one run, which has no interval.
+    """
+    rows = [
+        {
+            "pre-training": name,
+            "difference": 100 * found.difference.mean,
+            "low": 100 * interval.low,
+            "high": 100 * interval.high,
+            "shown": "better" if found.is_above else "worse" if found.is_below else "neither is shown",
+            "p": found.p_value,
+        }
+        for name, found in comparison.corrected.items()
+        if (interval := found.interval) is not None
+    ]
+    if not rows:
+        return None
+    y = alt.Y("pre-training:N", sort=list(comparison.corrected), title=None)
+    colour = alt.Color("pre-training:N", scale=_colours(comparison, comparison.names()), legend=None)
+    title = f"top-1 beyond {comparison.baseline} (points)"
+    base = theme.chart_of(rows)
+    whiskers = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", title=title), x2="high:Q", y=y, color=colour
+    )
+    tooltip = [
+        alt.Tooltip("pre-training:N"),
+        *(alt.Tooltip(f"{name}:Q", format="+.1f") for name in ("difference", "low", "high")),
+        alt.Tooltip("p:Q", format=".2g"),
+        alt.Tooltip("shown:N"),
+    ]
+    means = base.mark_point(filled=True, size=110, opacity=1).encode(
+        x="difference:Q", y=y, color=colour, tooltip=tooltip
+    )
+    zero = theme.chart_of([{"zero": 0}]).mark_rule(strokeDash=[4, 3], opacity=0.6).encode(x="zero:Q")
+    described = "; ".join(
+        f"{row['pre-training']} {row['difference']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+        for row in rows
+    )
+    return theme.styled(
+        alt.layer(zero, whiskers, means).properties(
+            width=560,
+            height=30 * len(rows),
+            description=f"Points beyond {comparison.baseline} with corrected 95% intervals: {described}",
+        )
+    )
+
+
 def curve_chart(comparison: Comparison) -> Any | None:
     """Top-1 by clips per video, a line for each strategy; None where the study has no curve.
 

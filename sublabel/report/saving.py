@@ -28,8 +28,8 @@ def save_charts(data: ReportData, folder: str | Path, formats: Sequence[Format] 
         formats: Of `png` (144 dpi), `svg`, `pdf` and `html`.
 
     Returns:
-        The files: `results.svg`, `curve.svg`, `confusion.svg`, `label_spaces.svg`, `class_sizes.svg`,
-        `samples.svg`, `failures.svg`; those without data are left out.
+        The files: `results.svg`, `differences.svg`, `curve.svg`, `confusion.svg`, `label_spaces.svg`,
+        `class_sizes.svg`, `samples.svg`, `failures.svg`; those without data are left out.
 
     Raises:
         ConfigError: A format is none of these.
@@ -40,6 +40,7 @@ def save_charts(data: ReportData, folder: str | Path, formats: Sequence[Format] 
     comparison = data.comparison
     made = {
         "results": comparison and result_charts.results_chart(comparison),
+        "differences": comparison and result_charts.differences_chart(comparison),
         "curve": comparison and result_charts.curve_chart(comparison),
         "confusion": matrix_charts.confusion_chart(data.confusion, data.alignment),
         "label_spaces": matrix_charts.label_spaces_chart(data),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sublabel.study.folder import StudyFolder, holds_study, slug
     from sublabel.study.options import StudyOptions
     from sublabel.study.plan import StudyPlan, plan_study
+    from sublabel.study.pool import pool_studies
     from sublabel.study.recipe import for_data_seeds, parse_preset, run_as_script
     from sublabel.study.rows import Row
     from sublabel.study.strategies import BASELINE, ORACLE, default_strategies, paper_strategies
@@ -19,6 +20,7 @@ _MODULES = {
     "folder": ("StudyFolder", "holds_study", "slug"),
     "options": ("StudyOptions",),
     "plan": ("StudyPlan", "plan_study"),
+    "pool": ("pool_studies",),
     "recipe": ("for_data_seeds", "parse_preset", "run_as_script"),
     "rows": ("Row",),
     "strategies": ("BASELINE", "ORACLE", "default_strategies", "paper_strategies"),
@@ -39,6 +41,7 @@ __all__ = [
     "paper_strategies",
     "parse_preset",
     "plan_study",
+    "pool_studies",
     "run_as_script",
     "slug",
     "train_row",

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sublabel.errors import ArtifactError, ConfigError
-from sublabel.evaluation import Comparison
+from sublabel.evaluation import COMPARISON_FILE, Comparison
 from sublabel.labels import Pairs
 from sublabel.media.domain import Domain, load_domain
 from sublabel.study.strategies import default_strategies
@@ -33,7 +33,6 @@ STUDY_FILE = "study.json"
 TEACHER_FOLDER = "teacher_model"
 ACCURACY_FILE = "teacher_accuracy.json"
 TEMPERATURE_FILE = "teacher_temperature.json"
-COMPARISON_FILE = "comparison.json"
 
 DIGEST_LETTERS = 12
 LONGEST_NAME = 60
@@ -191,7 +190,7 @@ class StudyFolder:
             ArtifactError: It is damaged.
         """
         path = self.path / COMPARISON_FILE
-        return read_artifact(path, Comparison.from_dict) if path.exists() else None
+        return read_artifact(path, lambda _: Comparison.load(self.path)) if path.exists() else None
 
     def domain(self, name: str) -> Domain:
         """The domain with the study's options.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sublabel.evaluation import Outcomes, RunKey, RunMetrics
 from sublabel.tables import Manifest, TableWriter, iter_batches
 
 METRICS_FILE, OUTCOMES_FILE = "metrics.json", "outcomes.parquet"
@@ -64,3 +65,28 @@ def read_outcomes(path: Path, split: str = "target_test") -> tuple[pa.Array, np.
     table = pa.Table.from_batches(iter_batches(path, OUTCOMES_SCHEMA.names), OUTCOMES_SCHEMA)
     rows = table.filter(pc.equal(table["split"], split)).combine_chunks()
     return rows["sample_id"].combine_chunks(), rows["correct"].to_numpy()
+
+
+def collect_outcomes(runs: Sequence[RunMetrics], models: Sequence[Path]) -> Outcomes | None:
+    """Which test samples the runs of a table were right on.
+
+    Args:
+        runs: Of a study, those of its curve too.
+        models: The folder of the fine-tuned model of each.
+
+    Returns:
+        The outcomes; None where a method of a user's own left none, or others than those of its metrics.
+    """
+    sample_ids: list[str] | None = None
+    correct = {}
+    for run, model in zip(runs, models, strict=True):
+        if run.clips_per_video is not None:
+            continue
+        if not (model / OUTCOMES_FILE).exists():
+            return None
+        ids, right = read_outcomes(model / OUTCOMES_FILE)
+        sample_ids = ids.to_pylist() if sample_ids is None else sample_ids
+        if ids.to_pylist() != sample_ids or not np.isclose(right.mean(), run.primary, atol=1e-4):
+            return None
+        correct[RunKey(run.data, run.row, run.seed)] = right
+    return None if sample_ids is None else Outcomes({"": sample_ids}, correct)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sublabel.labels import (
     SPLB,
     AgreementFilter,
@@ -16,6 +18,25 @@ BASELINE = "weak-only"
 """The row that differences are taken to."""
 ORACLE = "oracle"
 """The row that is pre-trained on the true classes of the weak samples; no method, as it needs the truth."""
+
+
+def controls_of(strategies: Mapping[str, Strategy]) -> dict[str, str]:
+    """Which row each matched control is of, among the rows of a study.
+
+    Args:
+        strategies: Row name → strategy.
+
+    Example:
+        >>> controls_of(default_strategies())
+        {'matched control': 'raw SPL'}
+    """
+    return {
+        name: row
+        for name, strategy in strategies.items()
+        if isinstance(strategy, MatchedControl)
+        for row, controlled in strategies.items()
+        if controlled == strategy.of
+    }
 
 
 def paper_strategies(raw: RawSPL | None = None) -> dict[str, Strategy]:

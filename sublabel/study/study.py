@@ -5,7 +5,8 @@ folders, resumption, seeds and statistics. Everything lies under one folder, and
 run again:
 
     study.json                       the resolved options, and the manifest's fingerprint
-    comparison.json, comparison.md   the table, and the curve over clips per video
+    comparison.json, comparison.md   the verdict, the table, and the curve over clips per video
+    outcomes.parquet                 which test samples all runs of the table were right on
     media/<split>/                   with `decode_once`: the decoded media
     <split>-<manifest>.json          target samples that cannot be read, and why
     seed0/teacher/                   the model without weak pre-training, and the teacher if none is said
@@ -38,20 +39,20 @@ import pyarrow as pa
 
 from sublabel.errors import ConfigError
 from sublabel.evaluation import Comparison, RunMetrics
-from sublabel.files import remove_all_abandoned, write_atomically, write_json
+from sublabel.files import remove_all_abandoned, write_json
 from sublabel.jobs import job_map
 from sublabel.media.domain import Domain
 from sublabel.options import RunOptions
 from sublabel.provenance import fingerprint, refuse_others
 from sublabel.study.classes import StudyClasses
-from sublabel.study.folder import COMPARISON_FILE, STUDY_FILE, holds_study, seed_folder, slug
+from sublabel.study.folder import STUDY_FILE, holds_study, seed_folder, slug
 from sublabel.study.media import StudyMedia
 from sublabel.study.models import StudyModels, pretraining_facts, saying_how_to_go_on
 from sublabel.study.options import StudyOptions
 from sublabel.study.oracle import true_predictions
-from sublabel.study.outcomes import METRICS_FILE, OUTCOMES_FILE, is_tested, write_outcomes
+from sublabel.study.outcomes import METRICS_FILE, OUTCOMES_FILE, collect_outcomes, is_tested, write_outcomes
 from sublabel.study.rows import Row, rows_of
-from sublabel.study.strategies import BASELINE, ORACLE
+from sublabel.study.strategies import BASELINE, ORACLE, controls_of
 from sublabel.study.teaching import StudyTeaching, refuse_missing_features, refuse_two_teachers
 from sublabel.tables import (
     Relabeled,
@@ -154,7 +155,7 @@ class Study:
                 the paper's. With several jobs it must be a function of a module, which other processes find.
 
         Returns:
-            The comparison, also in `comparison.json` and `comparison.md`.
+            The comparison, also in the folder of the study, as `Comparison.save` leaves it.
         """
         method = method or train_row
         remove_all_abandoned(self.out)
@@ -173,16 +174,20 @@ class Study:
                 # What leaves nothing to train on must not wait until its turn comes.
                 self.relabel(row)
             runs += run_all(method, itertools.repeat(self), others)
-        tested = np.count_nonzero(self.media.target_labels("target_test") >= 0)
+        labels = self.media.target_labels("target_test")
+        tested = labels[labels >= 0]
+        models = [self.finetuned_folder(row) for row in (*first, *others)]
         comparison = Comparison(
             runs=tuple(runs),
             baseline=BASELINE,
-            test_samples=int(tested),
+            test_samples=len(tested),
+            outcomes=collect_outcomes(runs, models),
+            oracle=ORACLE if self.options.oracle else None,
+            controls=controls_of(self.options.strategies),
+            chance=float(np.bincount(tested).max() / len(tested)),
             teacher_accuracy=self.teaching.accuracies([row.seed for row in first]),
         )
-        write_json(self.out / COMPARISON_FILE, comparison.to_dict())
-        with write_atomically(self.out / "comparison.md") as file:
-            file.write(comparison.to_markdown().encode())
+        comparison.save(self.out)
         return comparison
 
     def rows(self) -> tuple[list[Row], list[Row]]:
@@ -194,6 +199,10 @@ class Study:
         return seed_folder(self.out, row.seed, row.clips_per_video) / (
             "teacher" if row.strategy is None else slug(row.strategy)
         )
+
+    def finetuned_folder(self, row: Row) -> Path:
+        """Where the fine-tuned model of a row lies, and what its test measured."""
+        return self.folder(row) if row.strategy is None else self.folder(row) / "finetuned"
 
     def predict(self, seed: int) -> Path:
         """What the teacher of a seed said of every weak sample: a folder of shards.
@@ -267,7 +276,7 @@ class Study:
             The folder of the fine-tuned model.
         """
         self._begin()
-        folder = self.folder(row) if row.strategy is None else self.folder(row) / "finetuned"
+        folder = self.finetuned_folder(row)
         if (folder / "card.json").exists():
             return folder
         options = self.options.finetune

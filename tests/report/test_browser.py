@@ -102,7 +102,7 @@ def test_it_opens_from_disk_without_a_request_a_warning_or_a_script_of_a_name(sh
 def test_every_section_and_every_chart_is_drawn(shown):
     assert [heading.text for heading in shown.find_elements(By.TAG_NAME, "h2")] == SECTIONS
     charts = shown.find_elements(By.CSS_SELECTOR, "[data-chart]")
-    assert len(charts) == 11
+    assert len(charts) == 12
     for chart in charts:
         svg = chart.find_element(By.TAG_NAME, "svg")
         assert svg.size["width"] > 150, chart.get_attribute("id")

@@ -14,6 +14,7 @@ from sublabel.report import (
     collect,
     confusion_chart,
     curve_chart,
+    differences_chart,
     from_confusion,
     label_space_chart,
     label_spaces_chart,
@@ -55,7 +56,16 @@ def values(chart):
 
 def test_every_chart_becomes_a_file_of_every_format(data, tmp_path):
     files = save_charts(data, tmp_path, ("png", "svg", "pdf", "html"))
-    names = {"results", "curve", "confusion", "label_spaces", "class_sizes", "samples", "failures"}
+    names = {
+        "results",
+        "differences",
+        "curve",
+        "confusion",
+        "label_spaces",
+        "class_sizes",
+        "samples",
+        "failures",
+    }
     assert {file.stem for file in files} == names
     assert len(files) == 4 * len(names)
     for file in files:
@@ -74,6 +84,20 @@ def test_intervals_over_seeds_are_students(data):
         r for r in values(results_chart(data.comparison)) if r["pre-training"] == "raw SPL" and "low" in r
     ]
     assert (row["low"], row["high"]) == pytest.approx((100 * low, 100 * high))
+
+
+def test_differences_are_drawn_with_the_intervals_of_the_table(data):
+    corrected = data.comparison.corrected
+    rows = {row["pre-training"]: row for row in values(differences_chart(data.comparison)) if "low" in row}
+    assert list(rows) == list(corrected)
+    for name, found in corrected.items():
+        drawn = [rows[name][part] for part in ("difference", "low", "high")]
+        assert drawn == pytest.approx([100 * value for value in found.interval])
+
+
+def test_one_seed_has_no_differences_to_draw():
+    runs = tuple(RunMetrics(strategy=row, seed=0, metrics={"top1": 0.8}) for row in ("weak-only", "raw SPL"))
+    assert differences_chart(Comparison(runs=runs, baseline="weak-only", test_samples=4)) is None
 
 
 @pytest.mark.parametrize("top1", [0.0, 0.8, 1.0])

@@ -9,14 +9,15 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+from markupsafe import escape
 
 import sublabel.report.page as page_module
 from sublabel.report import collect, render, write_report
 from tests.report.conftest import NAMES, REASON, sample_id
 
 SECTIONS = [
-    "What was run",
     "Results",
+    "What was run",
     "Clips per video",
     "Confusion matrix",
     "Label spaces",
@@ -231,3 +232,10 @@ def test_a_report_of_counts_alone_leaves_out_what_it_does_not_know(data):
     assert [text for level, text in outline.headings if level == 2] == [
         section for section in SECTIONS if section not in missing
     ]
+
+
+def test_the_page_opens_with_the_verdict(data, page):
+    verdict = data.comparison.verdict()
+    main = page[page.index("<main") :]
+    assert main.index(escape(verdict.sentence)) < main.index("<table")
+    assert all(escape(remark) in main for remark in verdict.remarks)
