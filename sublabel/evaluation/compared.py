@@ -202,21 +202,21 @@ class ComparedRuns(BaseModel):
             looked_at[self.oracle] = correct([self.difference(self.oracle, self.baseline)])[0]
         return looked_at
 
-    def closed(self, row: str) -> Interval | None:
-        """The share of the distance from the baseline to the oracle that a row closes, with its interval.
+    @cached_property
+    def closed(self) -> dict[str, Interval]:
+        """The share of the distance from the baseline to the oracle that each row closes, with its interval.
 
-        Args:
-            row: Its name.
-
-        Returns:
-            1.0 is all of it; None where the oracle was not run, not over several runs, or is not clearly
-            better than the baseline.
+        1.0 is all of it. Empty where the oracle was not run, or is not shown to be better than the baseline.
         """
-        ceiling = None if self.oracle is None else self.corrected.get(self.oracle)
+        ceiling = self.corrected.get(self.oracle or "")
         if self.oracle is None or ceiling is None or not ceiling.is_above:
-            return None
-        part, whole = (self._blocks(name, self.baseline) for name in (row, self.oracle))
-        return ratio_interval(part, whole, self._positions())
+            return {}
+        whole, positions = self._blocks(self.oracle, self.baseline), self._positions()
+        return {
+            row: ratio_interval(self._blocks(row, self.baseline), whole, positions)
+            for row in self.corrected
+            if row != self.oracle
+        }
 
     def of_each_data_set(self, row: str) -> dict[str, float]:
         """The difference of a row to the baseline by data set.

@@ -223,6 +223,7 @@ class Comparison(ComparedRuns):
     def _record(self, name: str) -> dict[str, Any]:
         runs, found = self.runs_of(name), self.corrected.get(name)
         interval = found.interval if found else None
+        closed = self.closed[name]._asdict() if name in self.closed else {}
         metrics = dict.fromkeys(metric for run in runs for metric in run.metrics)
         return {
             "row": name,
@@ -234,6 +235,7 @@ class Comparison(ComparedRuns):
             "confidence": found.confidence if interval and found else None,
             "p": found.difference.p_value if found else None,
             "p_holm": found.p_value if found else None,
+            **{f"closed_{part}": share for part, share in closed.items()},
         }
 
     def _point(self, name: str, clips_per_video: int | None) -> str:

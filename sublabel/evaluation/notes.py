@@ -9,7 +9,7 @@ from sublabel.evaluation.columns import percent
 from sublabel.evaluation.compared import ComparedRuns
 from sublabel.evaluation.paired import POWER
 from sublabel.evaluation.statistics import CONFIDENCE
-from sublabel.evaluation.verdict import candidates, more_replicates, seeds_text
+from sublabel.evaluation.verdict import candidates, more_replicates, seeds_text, share_text
 
 UNDERTRAINED = "†"
 """Marks a row that has not learned its own labels."""
@@ -29,6 +29,9 @@ def notes_of(runs: ComparedRuns) -> Iterator[str]:
     )
     yield f"Δ is the difference to {runs.baseline} in points; {_intervals(runs)}"
     yield from _power(runs)
+    if runs.closed:
+        shares = ", ".join(f"{name} {share_text(share)}" for name, share in runs.closed.items())
+        yield f"of the distance from {runs.baseline} to {runs.oracle}, in percent (95% interval): {shares}"
     if runs.undertrained():
         yield f"{UNDERTRAINED} has not learned the labels that it was pre-trained on"
     validated = {

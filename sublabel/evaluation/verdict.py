@@ -289,7 +289,7 @@ def _of_oracle(runs: ComparedRuns) -> Iterator[str]:
         return
     gained = f"{points(ceiling.difference.mean)} over {runs.baseline}"
     top = f"{runs.oracle}, pre-trained on the true classes, is {gained}"
-    closed = runs.closed(best.difference.row)
+    closed = runs.closed.get(best.difference.row)
     if closed is None:
         yield f"{top}, which is not shown to be above it: better labels may have nothing to gain here"
     else:

@@ -125,16 +125,20 @@ def test_the_oracle_is_the_ceiling_and_never_wins():
     assert re.search(
         r"oracle, .* is \+\S+ over weak-only; raw SPL closes \d\d% \(\d\d to \d\d\)", remarks(found)
     )
-    closed = found.closed("raw SPL")
+    closed = found.closed["raw SPL"]
     gains = [found.top1(row) - found.top1("weak-only") for row in ("raw SPL", "oracle")]
     assert closed.mean == pytest.approx(gains[0] / gains[1])
     assert closed.low < 0.5 < closed.high
-    assert found.closed("oracle") == pytest.approx((1, 1, 1))
+    assert list(found.closed) == ["teacher-only", "raw SPL"]
+    assert found.to_pandas().loc["raw SPL", "closed_low"] == closed.low
+    assert any(
+        re.search(r"to oracle, .*: teacher-only -?\d+% .*, raw SPL \d\d% \(", note) for note in found.notes()
+    )
     # It is not one of the rows that are corrected for.
     assert found.corrected["raw SPL"].p_value == compared(BETTER).corrected["raw SPL"].p_value
     without = compared({**BETTER, "oracle": 0.7}, oracle="oracle")
     assert "which is not shown to be above it" in remarks(without)
-    assert without.closed("raw SPL") is None
+    assert without.closed == compared(BETTER).closed == {}
 
 
 def test_what_validation_chooses_is_said_with_its_difference_on_the_test():
