@@ -17,6 +17,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from sublabel import __version__
+from sublabel.advice.command import advise, advise_arguments
 from sublabel.cli import stages
 from sublabel.cli.rendering import console, show_inspection, show_space, space_findings
 from sublabel.cli.running import run_command
@@ -246,6 +247,11 @@ def _inspect_arguments(command: ArgumentParser) -> None:
     _alignment_argument(command)
 
 
+def _advise_arguments(command: ArgumentParser) -> None:
+    advise_arguments(command)
+    _alignment_argument(command)
+
+
 def _threads_argument(command: ArgumentParser) -> None:
     command.add_argument(
         "--threads", type=int | None, default=None, help="threads that read; default: all cores, up to 16"
@@ -266,6 +272,7 @@ def _alignment_argument(command: ArgumentParser) -> None:
 COMMANDS: dict[Callable[[Namespace], None], Callable[[ArgumentParser], None] | None] = {
     stages.predict: stages.predict_arguments,
     relabel: _relabel_arguments,
+    advise: _advise_arguments,
     stages.pretrain: stages.pretrain_arguments,
     stages.finetune: stages.finetune_arguments,
     stages.test: stages.test_arguments,

@@ -102,7 +102,8 @@ def fit_probe(
             held-out samples.
 
     Returns:
-        The regression on the features as they are, and the held-out loss of each penalty, falling.
+        The regression on the features as they are, and the held-out loss of each penalty, falling; of a
+        single one it is not measured.
 
     Raises:
         LabelError: A label is outside 0..K-1.
@@ -120,6 +121,10 @@ def fit_probe(
             raise LabelError(f"a sample has the label {outside[0]}, and there are {num_classes} classes")
     penalties = sorted(options.l2, reverse=True)
     splits = [(train, val)] if val is not None else list(_folds(train, options.folds))
+    if len(penalties) == 1:
+        # There is nothing to choose.
+        [head] = _path(train, num_classes, penalties, TOLERANCE)
+        return head, {}
     held_out = sum(len(held.labels) for _, held in splits)
     totals = np.sum([_held_out_losses(part, held, num_classes, penalties) for part, held in splits], axis=0)
     # Without any held-out sample, as with one of each class, the strongest penalty is the careful choice.

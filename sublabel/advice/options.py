@@ -1,0 +1,25 @@
+"""How `advise` looks; frozen options without torch. All defaults are ours."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+
+class AdviceOptions(BaseModel):
+    """How the small networks of `advise` are trained and tested; the same for every strategy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: PositiveInt = Field(default=20_000, description="weak samples that are looked at, at most")
+    seeds: PositiveInt = Field(default=3, description="repetitions, with seeds 0 to N-1")
+    folds: int = Field(default=5, ge=2, description="of the cross-validation on the clean samples")
+    components: PositiveInt = Field(
+        default=256, description="principal components that wider features are reduced to"
+    )
+    width: PositiveInt = Field(default=256, description="of the two hidden layers of the network")
+    steps: PositiveInt = Field(default=400, description="of pre-training, the same for few and many samples")
+    batch_size: PositiveInt = Field(default=256, description="weak samples a batch of pre-training")
+    finetune_epochs: PositiveInt = Field(default=25, description="passes over the clean training samples")
+    finetune_batch_size: PositiveInt = Field(default=64, description="clean samples a batch")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of AdamW")
+    seed: NonNegativeInt = Field(default=0, description="of the sample that is drawn and of the folds")
