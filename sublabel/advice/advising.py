@@ -146,6 +146,7 @@ def _with_ids(pairs: Pairs) -> Pairs:
         sample_ids=np.arange(len(pairs)),
         top_ids=pairs.top_ids,
         top_probs=pairs.top_probs,
+        features=pairs.features,
     )
 
 

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from sublabel.errors import TableError
 from sublabel.labels import Pairs
 from sublabel.tables import Manifest, iter_batches, iter_pairs, read_predictions_metadata
+from sublabel.tables.io import parquet_files, parquet_schema
+from sublabel.tables.schema import FEATURES
 
-FEATURES = "features"
 Unseen = Literal["none", "target_val", "all"]
 
 
@@ -78,10 +79,10 @@ def _read_npz(path: Path) -> FeatureTable:
 
 def _read_parquet(path: str | Path) -> FeatureTable:
     parts = [_listed(path, batch) for batch in iter_batches(path, ["sample_id", FEATURES]) if batch.num_rows]
-    widths = sorted({part.values.shape[1] for part in parts if len(part.values)})
+    filled = [part for part in parts if len(part.values)]
+    widths = sorted({part.values.shape[1] for part in filled})
     if len(widths) != 1:
         raise TableError(f"{path} has features of the widths {widths}; expected one width for all samples")
-    filled = [part for part in parts if len(part.values)]
     return FeatureTable(
         pa.concat_arrays([part.sample_ids for part in filled]),
         np.concatenate([part.values for part in filled]),
@@ -174,8 +175,8 @@ def _weak_rows(predictions: str | Path, tables: Sequence[FeatureTable]) -> tuple
     pairs = _read_pairs(predictions)
     ids = pa.array(pairs.need_sample_ids(), pa.string())
     positions = np.stack([table.positions(ids) for table in tables])
-    there = (positions >= 0).all(axis=0)
-    if not there.any():
+    there = np.flatnonzero((positions >= 0).all(axis=0))
+    if not len(there):
         raise TableError(
             f"none of the {len(pairs):,} samples of {predictions} has features: are they those of other "
             "samples?"
@@ -184,34 +185,40 @@ def _weak_rows(predictions: str | Path, tables: Sequence[FeatureTable]) -> tuple
 
 
 def _read_pairs(predictions: str | Path) -> Pairs:
-    """All pairs of predictions, with probabilities where every row has them."""
+    """All pairs of predictions, with the probabilities and features that they have."""
+    columns = parquet_schema(parquet_files(predictions)[0]).names
+    needs = {"features"} if FEATURES in columns else set()
+    if _has_probabilities(predictions):
+        needs.add("probabilities")
     metadata = read_predictions_metadata(predictions)
-    chunks = list(iter_pairs(predictions, needs={"probabilities"} if _has_probabilities(predictions) else ()))
-    ranked: dict[str, Any] = {}
-    if chunks and all(chunk.top_ids is not None for chunk in chunks):
-        width = max(chunk.need_probabilities()[0].shape[1] for chunk in chunks)
-        ranked = {
-            name: np.concatenate([_widened(getattr(chunk, name), width, fill) for chunk in chunks])
-            for name, fill in (("top_ids", -1), ("top_probs", 0))
-        }
-    return Pairs.trusted(
-        *(
-            np.concatenate([np.empty(0, np.int64), *(getattr(chunk, side) for chunk in chunks)])
-            for side in ("weak", "teacher")
-        ),
-        metadata.weak_vocabulary,
-        metadata.teacher_vocabulary,
-        sample_ids=np.concatenate([np.empty(0, object), *(chunk.need_sample_ids() for chunk in chunks)]),
-        **ranked,
+    chunks = list(iter_pairs(predictions, needs=needs))
+    if not chunks:
+        raise TableError(f"{predictions} has no rows: expected the predictions of the weak samples")
+    optional = {
+        name: _joined([getattr(chunk, name) for chunk in chunks], fill)
+        for name, fill in (("top_ids", -1), ("top_probs", 0), ("features", 0), ("sample_ids", 0))
+    }
+    weak, teacher = (
+        np.concatenate([getattr(chunk, side) for chunk in chunks]) for side in ("weak", "teacher")
     )
+    return Pairs.trusted(weak, teacher, metadata.weak_vocabulary, metadata.teacher_vocabulary, **optional)
 
 
 def _has_probabilities(predictions: str | Path) -> bool:
+    """Whether every prediction comes with its probability."""
     batches = iter_batches(predictions, ["top_ids", "top_probs"])
     return all(
         batch.column("top_probs").null_count <= batch.column("top_ids").null_count for batch in batches
     )
 
 
-def _widened(array: np.ndarray, width: int, fill: int) -> np.ndarray:
-    return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=fill)
+def _joined(parts: list[Any], fill: int) -> np.ndarray | None:
+    """Arrays below one another, filled up to the widest; None where they are None."""
+    if parts[0] is None:
+        return None
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate(
+        [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=fill) for part in parts]
+    )

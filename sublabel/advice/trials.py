@@ -183,6 +183,7 @@ class Trials:
             sample_ids=pairs.sample_ids,
             top_ids=ids,
             top_probs=np.take_along_axis(said, ids, axis=1),
+            features=pairs.features,
         )
 
 

@@ -17,14 +17,6 @@ from tests.advice.planted import CLASSES, QUICK, plant
 RIVALS = {"teacher-only": sl.TeacherOnly(), "raw SPL": sl.RawSPL()}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def knowing():
     """Queries that bring all concepts alike, and a teacher that tells them apart."""
