@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from sublabel.errors import ConfigError
-from sublabel.labels import RawSPL, Vocabulary
-from sublabel.options import RunOptions, TrainOptions
+from sublabel.labels import DenoisedSPL, RawSPL, TeacherOnly, TopKSPL, Vocabulary
+from sublabel.options import RunOptions, TeacherOptions, TrainOptions
 from sublabel.study import StudyOptions, default_strategies
 from sublabel.tables import open_manifest, write_folder_manifest
 from sublabel_image.demo import (
@@ -93,10 +93,32 @@ CIFAR10 = StudyOptions(
     pretrain=TrainOptions(epochs=3, batch_size=64, augmentation="shift_flip", **FAST),
     finetune=TrainOptions(epochs=25, batch_size=64, augmentation="shift_flip", **FAST),
 )
+SOFT_TEACHER = TopKSPL(of=TeacherOnly(), k=20)
 CIFAR100 = CIFAR10.model_copy(
     update={
-        "pretrain": CIFAR10.pretrain.model_copy(update={"epochs": 6}),
+        "strategies": {
+            **default_strategies(),
+            "soft teacher": SOFT_TEACHER,
+            "denoised SPL": DenoisedSPL(k=20),
+        },
+        # A teacher decides whether its labels help: this one knows more than the student starts with.
+        "teacher": TeacherOptions(
+            backbone="tf_efficientnet_lite0", pretrained=True, image_size=96, features=True
+        ),
+        "teacher_top_k": 20,
+        # The same length for the few samples of agreement filtering as for all others.
+        "pretrain": CIFAR10.pretrain.model_copy(update={"steps": 2500}),
         "finetune": CIFAR10.finetune.model_copy(update={"epochs": 30}),
+    }
+)
+# Without SPL-B: few of the words agree with any class.
+CIFAR100_QUERIES = CIFAR100.model_copy(
+    update={
+        "strategies": {
+            **{name: chosen for name, chosen in default_strategies().items() if name != "SPL-B"},
+            "soft teacher": SOFT_TEACHER,
+            "denoised SPL": DenoisedSPL(),
+        }
     }
 )
 YOURS = StudyOptions(
@@ -105,13 +127,18 @@ YOURS = StudyOptions(
     finetune=TrainOptions(epochs=30, learning_rate=0.02),
 )
 TWO_JOBS = RunOptions(jobs=2)
-FEW_CLEAN: dict[str, Any] = {"clean_images": 1000, "validation": 0.2, "image_size": 32}
+FEW_CLEAN: dict[str, Any] = {
+    "clean_images": 1000,
+    "validation": 0.2,
+    "weak_images": 20_000,
+    "image_size": 16,
+}
 PRESETS: dict[Preset, tuple[StudyOptions, RunOptions, DataOptions]] = {
     "digits": (DIGITS, TWO_JOBS, DataOptions(clean_images=50, image_size=8)),
     "cifar10n": (CIFAR10, TWO_JOBS, DataOptions(image_size=32)),
     "cifar10_pages": (CIFAR10, TWO_JOBS, DataOptions(image_size=32)),
-    "cifar100_pages": (CIFAR100, TWO_JOBS, DataOptions(weak_images=20_000, **FEW_CLEAN)),
-    "cifar100_queries": (CIFAR100, TWO_JOBS, DataOptions(**FEW_CLEAN)),
+    "cifar100_pages": (CIFAR100, TWO_JOBS, DataOptions(**FEW_CLEAN)),
+    "cifar100_queries": (CIFAR100_QUERIES, TWO_JOBS, DataOptions(**FEW_CLEAN)),
     "manifest": (YOURS, RunOptions(num_workers=2), DataOptions()),
     "folder": (YOURS, RunOptions(num_workers=2), DataOptions()),
 }

@@ -112,7 +112,16 @@ def cifar100_of(folder, each=24):
             words = [NAMES[label].upper() if n % 2 else f"word_{label}" for n, label in enumerate(labels)]
             columns["query"] = pa.array(words).dictionary_encode()
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), folder / f"{side}.parquet")
-    return ["--data", str(folder), *TINY, *QUICK, "--jobs", "1"]
+    # The presets' teacher begins with published weights.
+    teacher = [
+        "--teacher.backbone",
+        "small_resnet7",
+        "--teacher.pretrained",
+        "false",
+        "--teacher.image_size",
+        "8",
+    ]
+    return ["--data", str(folder), *TINY, *QUICK, "--pretrain.steps", "4", *teacher, "--jobs", "1"]
 
 
 def test_cifar100_pages_have_classes_outside_the_target(tmp_path):
@@ -151,7 +160,7 @@ def test_there_is_no_fourth_class_of_three(tmp_path):
 
 @pytest.mark.parametrize("target", ["superclasses", "classes"])
 def test_search_words_agree_with_the_target_that_their_own_name_says(tmp_path, target):
-    options = [*cifar100_of(tmp_path), "--clean_images", "45", "--target", target]
+    options = [*cifar100_of(tmp_path), "--clean_images", "45", "--weak_images", "171", "--target", target]
     two_rows = ["--strategies", "{weak-only: {kind: weak_only}, agreement: {kind: agreement_filter}}"]
     out = ["--out", str(tmp_path / "out")]
     comparison = main(["--preset", "cifar100_queries", *options, *two_rows, *out])
