@@ -107,7 +107,7 @@ CIFAR100 = CIFAR10.model_copy(
         ),
         "teacher_top_k": 20,
         # The same length for the few samples of agreement filtering as for all others.
-        "pretrain": CIFAR10.pretrain.model_copy(update={"steps": 2500}),
+        "pretrain": CIFAR10.pretrain.model_copy(update={"epochs": 6, "steps": 2500}),
         "finetune": CIFAR10.finetune.model_copy(update={"epochs": 30}),
     }
 )

@@ -227,12 +227,15 @@ class _Parts:
     """float64 (U,), what each sample adds to the mean beyond an average one; they sum to 0."""
     shared: float
     """Variance of the mean by the samples, as far as all replicates have it in common."""
+    own: float
+    """The same, as far as it differs between replicates."""
 
     @property
     def variance(self) -> float:
-        """Of the mean by the replicates."""
+        """Of the mean by the replicates; two that agree by chance are still not surer than their samples."""
         freedom, runs = self.groups * (self.replicates - 1), self.groups * self.replicates
-        return float(np.sum(self.deviations**2) / (freedom * runs))
+        found = float(np.sum(self.deviations**2) / (freedom * runs))
+        return max(found, self.own) if freedom == 1 else found
 
     @classmethod
     def of(cls, differences: Sequence[np.ndarray], samples: Sequence[np.ndarray]) -> Self:
@@ -261,6 +264,7 @@ class _Parts:
             effects=effects,
             # The products of two replicates' shares in a sample: their own squares are in `variance`.
             shared=max(0.0, float(np.sum(effects**2)) - own),
+            own=own,
         )
 
 

@@ -230,3 +230,15 @@ def test_what_is_not_two_runs_of_each_data_set_is_refused():
         paired_mean([np.zeros((1, 5))], [np.arange(5)])
     with pytest.raises(ConfigError, match="got 2, 3 paired runs of 2 data sets; .*equally many"):
         paired_mean([np.zeros((2, 5)), np.zeros((3, 5))], [np.arange(5)] * 2)
+
+
+def test_runs_that_agree_by_chance_are_not_sure():
+    """Two data sets of one seed: both gain five of a thousand samples, by other ones."""
+    difference = np.zeros((2, 1, 1000), dtype=int)
+    for block, (wins, losses) in zip(
+        difference, ((slice(0, 30), slice(30, 55)), (slice(200, 230), slice(230, 255))), strict=True
+    ):
+        block[0, wins], block[0, losses] = 1, -1
+    found = paired_mean(list(difference), [np.arange(1000)] * 2)
+    assert found.mean == pytest.approx(0.005)
+    assert found.interval().low < 0 < found.interval().high
