@@ -9,6 +9,7 @@ import pytest
 import sublabel as sl
 import sublabel.study.study as study_module
 from sublabel.errors import ConfigError, LabelError, TableError
+from sublabel.evaluation import Comparison
 from sublabel.options import TrainOptions
 from sublabel.study import StudyOptions, default_strategies, plan_study, slug
 from sublabel.tables import read_relabeled
@@ -46,8 +47,13 @@ def test_the_written_table_says_the_same(finished):
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert [run["metrics"] for run in stored["runs"]] == [run.metrics for run in comparison.runs]
     text = (out / "comparison.md").read_text(encoding="utf-8")
-    assert all(f"| {name} |" in text for name in comparison.names())
+    # A row that learned little in these few steps has a mark.
+    assert all(f"| {name} " in text for name in comparison.names())
+    assert text.startswith(f"**{comparison.verdict().sentence}**")
     assert "one seed says nothing about the spread" in text
+    assert Comparison.load(out) == comparison
+    assert comparison.outcomes is not None
+    assert comparison.controls == {"matched control": "raw SPL"}
 
 
 def test_the_same_seed_gives_the_same_metrics(finished, manifest, tmp_path):
