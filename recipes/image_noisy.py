@@ -19,8 +19,6 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rich.console import Console
-
 from recipes.image_presets import PRESETS, DataOptions, Preset, make_manifest, with_alignment
 from sublabel.distributed import is_first_process
 from sublabel.errors import ConfigError
@@ -35,6 +33,7 @@ from sublabel.study import (
     for_data_seeds,
     holds_study,
     parse_preset,
+    recipe_console,
     run_as_script,
 )
 from sublabel_image import ImageDomain
@@ -57,7 +56,7 @@ def train_row(study: Study, row: Row) -> RunMetrics:
     return study.test(row, finetuned)
 
 
-def main(arguments: list[str] | None = None) -> Comparison:
+def main(arguments: list[str] | None = None) -> Comparison | None:
     """Make the data, train all rows, print their table."""
     preset, (study_options, run, data) = parse_preset(PRESETS, str(__doc__).splitlines()[0], arguments)
     out = Path(data.out or f"runs/{preset}")
@@ -68,7 +67,11 @@ def main(arguments: list[str] | None = None) -> Comparison:
         drawn = data.model_copy(update={"data_seed": data_seed})
         return compare(preset, study_options, run, drawn, folder)
 
-    return for_data_seeds(out, data.data_seed, data.data_seeds, run_study)[-1]
+    comparison = for_data_seeds(out, data.data_seed, data.data_seeds, run_study)
+    if comparison is not None and data.data_seeds > 1:
+        recipe_console().print(comparison.to_rich())
+        recipe_console().print(f"over all {data.data_seeds} draws: {out}/comparison.md", soft_wrap=True)
+    return comparison
 
 
 def compare(
@@ -79,7 +82,7 @@ def compare(
     study_options = with_alignment(preset, study_options, data, manifest)
     study = Study(manifest, ImageDomain(data.image_size), study_options, out, run=run)
     comparison = study.run(train_row)
-    console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
+    console = recipe_console()
     console.print(comparison.to_rich())
     console.print(f"table, models, labels and predictions: {out}/comparison.md and beside it", soft_wrap=True)
     if is_first_process():

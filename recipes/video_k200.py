@@ -18,14 +18,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from recipes.video_presets import PRESETS, DataOptions, Preset, clip_manifest
 from sublabel.distributed import is_first_process
 from sublabel.evaluation import Comparison, RunMetrics
 from sublabel.options import RunOptions
 from sublabel.report.command import report_of_study
-from sublabel.study import Row, Study, StudyOptions, for_data_seeds, parse_preset, plan_study, run_as_script
+from sublabel.study import (
+    Row,
+    Study,
+    StudyOptions,
+    for_data_seeds,
+    parse_preset,
+    plan_study,
+    recipe_console,
+    run_as_script,
+)
 from sublabel_video import VideoDomain
 
 
@@ -55,14 +62,18 @@ def main(arguments: list[str] | None = None) -> Comparison | None:
         return compare(preset, study_options, run, data.drawn(data_seed), folder)
 
     out = Path(data.out or f"runs/{preset}")
-    return for_data_seeds(out, data.first_seed(preset), data.data_seeds, run_study)[-1]
+    comparison = for_data_seeds(out, data.first_seed(preset), data.data_seeds, run_study)
+    if comparison is not None and data.data_seeds > 1:
+        recipe_console().print(comparison.to_rich())
+        recipe_console().print(f"over all {data.data_seeds} draws: {out}/comparison.md", soft_wrap=True)
+    return comparison
 
 
 def compare(
     preset: Preset, study_options: StudyOptions, run: RunOptions, data: DataOptions, out: Path
 ) -> Comparison | None:
     """Run the study of one draw of the data; of a dry run print what would be done."""
-    console = Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
+    console = recipe_console()
     clips, cut = clip_manifest(preset, data, out)
     console.print(str(cut), soft_wrap=True)
     domain = VideoDomain(data.clip, image_size=data.image_size, short_side=data.short_side, views=data.views)

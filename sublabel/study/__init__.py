@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sublabel.study.options import StudyOptions
     from sublabel.study.plan import StudyPlan, plan_study
     from sublabel.study.pool import pool_studies
-    from sublabel.study.recipe import for_data_seeds, parse_preset, run_as_script
+    from sublabel.study.recipe import for_data_seeds, parse_preset, recipe_console, run_as_script
     from sublabel.study.rows import Row
     from sublabel.study.strategies import BASELINE, ORACLE, default_strategies, paper_strategies
     from sublabel.study.study import Study, train_row
@@ -21,7 +21,7 @@ _MODULES = {
     "options": ("StudyOptions",),
     "plan": ("StudyPlan", "plan_study"),
     "pool": ("pool_studies",),
-    "recipe": ("for_data_seeds", "parse_preset", "run_as_script"),
+    "recipe": ("for_data_seeds", "parse_preset", "recipe_console", "run_as_script"),
     "rows": ("Row",),
     "strategies": ("BASELINE", "ORACLE", "default_strategies", "paper_strategies"),
     "study": ("Study", "train_row"),
@@ -42,6 +42,7 @@ __all__ = [
     "parse_preset",
     "plan_study",
     "pool_studies",
+    "recipe_console",
     "run_as_script",
     "slug",
     "train_row",

@@ -7,18 +7,19 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 from pydantic import BaseModel
+from rich.console import Console
 
 from sublabel.distributed import is_first_process
 from sublabel.errors import ConfigError, SublabelError
+from sublabel.evaluation import Comparison
 from sublabel.labels import Strategy
 from sublabel.study.folder import holds_study
-
-Result = TypeVar("Result")
+from sublabel.study.pool import pool_studies
 
 register_type(Strategy, serializer=Strategy.to_dict, deserializer=Strategy.parse)
 
@@ -61,18 +62,20 @@ def _parser(presets: Mapping[Any, Sequence[BaseModel]], preset: str, description
 
 
 def for_data_seeds(
-    out: Path, first: int, number: int, run_study: Callable[[int, Path], Result]
-) -> list[Result]:
+    out: Path, first: int, number: int, run_study: Callable[[int, Path], Comparison | None]
+) -> Comparison | None:
     """Run a study for each draw of the data: one in `out` itself, several in `out/data0`, `out/data1`, ….
+
+    Several are pooled into one comparison, in `out`.
 
     Args:
         out: The recipe's folder.
         first: The first data seed.
         number: How many data seeds, from the first one on.
-        run_study: Runs the study of a data seed in a folder.
+        run_study: Runs the study of a data seed in a folder; what it returns is None of a dry run.
 
     Returns:
-        What each study returned.
+        The comparison over all of them.
 
     Raises:
         ConfigError: `out` holds the study of one draw, and several are to be made, or the other way round.
@@ -82,10 +85,17 @@ def for_data_seeds(
             raise ConfigError(
                 f"{out} holds studies of several data seeds: choose another folder for one alone"
             )
-        return [run_study(first, out)]
+        return run_study(first, out)
     if holds_study(out):
         raise ConfigError(f"{out} holds the study of one data seed: choose another folder for {number}")
-    return [run_study(seed, out / f"data{seed}") for seed in range(first, first + number)]
+    folders = {seed: out / f"data{seed}" for seed in range(first, first + number)}
+    found = [run_study(seed, folder) for seed, folder in folders.items()]
+    return pool_studies(list(folders.values()), out) if None not in found else None
+
+
+def recipe_console() -> Console:
+    """A console that prints names as they are, and of several processes on the first one only."""
+    return Console(markup=False, emoji=False, highlight=False, quiet=not is_first_process())
 
 
 def run_as_script(main: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import sublabel as sl
 from recipes.image_noisy import PRESETS, main
 from sublabel.errors import ConfigError, TableError
+from sublabel.evaluation import Comparison
 from sublabel.study import parse_preset
 from sublabel_image.reading import image_bytes
 from tests.study.seeing import OneOfEach
@@ -37,7 +38,7 @@ def test_digits_end_with_a_table_of_all_strategies(tmp_path):
     comparison = main(["--out", str(tmp_path), *QUICK])
     assert comparison.names() == ROWS
     stored = json.loads((tmp_path / "comparison.json").read_text())
-    assert [row["pre-training"] for row in stored["table"]] == ROWS
+    assert [row["row"] for row in stored["rows"]] == ROWS
     markdown = (tmp_path / "comparison.md").read_text()
     assert all(row in markdown for row in ROWS)
 
@@ -179,7 +180,9 @@ def test_several_data_seeds_are_a_study_each(tmp_path):
     options = [*cifar100_of(tmp_path), "--clean_images", "30", "--weak_images", "80", "--oracle", "false"]
     options += ["--preset", "cifar100_pages", "--sub_concepts.queries_each", "1"]
     options += ["--strategies", "{weak-only: {kind: weak_only}}", "--out", str(tmp_path / "out")]
-    main([*options, "--data_seeds", "2"])
+    pooled = main([*options, "--data_seeds", "2"])
+    assert pooled.data_sets() == ["data0", "data1"]
+    assert Comparison.load(tmp_path / "out") == pooled
     tables = [pq.read_table(tmp_path / "out" / f"data{seed}" / "manifest.parquet") for seed in (0, 1)]
     assert not tables[0].equals(tables[1])
     main([*options, "--data_seed", "1", "--out", str(tmp_path / "alone")])
@@ -238,10 +241,10 @@ def test_two_devices_train_one_model_and_print_one_table(tmp_path):
         timeout=300,
         check=True,
     )
-    assert done.stdout.count("matched control") == 1
+    assert done.stdout.count("Δ top-1") == 1
     assert done.stderr.count("teacher: top-1") == 1
     stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [row["pre-training"] for row in stored["table"]] == ROWS
+    assert [row["row"] for row in stored["rows"]] == ROWS
     assert stored["test_samples"] == 8
 
 

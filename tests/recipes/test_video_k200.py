@@ -43,7 +43,7 @@ def test_the_demo_ends_with_the_rows_that_matter_and_a_curve_where_it_is_asked_f
     assert pools == ("weak samples", "6", "12", "18")
     assert [row[0] for row in rows] == ["weak-only", "raw SPL"]
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    assert [row["pre-training"] for row in stored["table"]] == ["none (scratch)", *DEMO_ROWS]
+    assert [row["row"] for row in stored["rows"]] == ["none (scratch)", *DEMO_ROWS]
 
 
 def test_the_demo_ends_with_a_page_that_shows_it(demo):
