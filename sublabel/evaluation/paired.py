@@ -20,7 +20,7 @@ Fisher's for two means whose variances differ. Simulated, its 95% intervals hold
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Self
 
@@ -60,7 +60,7 @@ class PairedMean:
     """How many there are; seeds of each data set, or data sets."""
     groups: int
     """Data sets of which each has so many replicates; 1 where data sets are the replicates."""
-    shifts: np.ndarray
+    shifts: np.ndarray = field(repr=False)
     """float64 (R,), what other test samples would add to the mean."""
 
     @property
