@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from sublabel.advice.options import AdviceOptions
 from sublabel.advice.outcome import Advice, Prospect
 from sublabel.advice.trials import CleanSamples, Trials
 from sublabel.errors import ConfigError, LabelError
-from sublabel.evaluation import Interval, paired_difference
+from sublabel.evaluation import Difference, Interval, paired_mean
+from sublabel.evaluation.compared import correct
 from sublabel.labels import Pairs, Relabeling, Strategy, Vocabulary, WeakOnly, relabel
 from sublabel.labels.alignment import AlignmentLike
 from sublabel.labels.pairs import need_pairs
@@ -170,25 +172,40 @@ def _relabelings(
 
 
 def _prospects(
-    right: Mapping[str | None, np.ndarray], relabelings: Mapping[str, Relabeling]
+    right: Mapping[str | None, list[np.ndarray]], relabelings: Mapping[str, Relabeling]
 ) -> tuple[Prospect, ...]:
-    # shares[name]: how often each tested sample was told right, (R,)
-    shares = {name: answers.mean(axis=0) for name, answers in right.items()}
-    prospects = [Prospect(NO_PRETRAINING, float(shares[None].mean()), _gain(shares, None))]
+    """What every row came to, the best first.
+
+    Args:
+        right: Row → of each fold bool (S, R), whether its tested samples were told right; None: the row
+            without pre-training.
+        relabelings: What the strategies make of the teacher's own predictions.
+    """
+    gains = _gains(right, [name for name in relabelings if name != BASELINE]) | _gains(right, [None])
+    prospects = [Prospect(NO_PRETRAINING, _share(right[None]), gains[None])]
     for name, result in relabelings.items():
         used = int(result.targets.keep.sum())
-        prospects.append(
-            Prospect(
-                name,
-                float(shares[name].mean()),
-                None if name == BASELINE else _gain(shares, name),
-                len(result.space),
-                used,
-                len(result.pairs) - used,
-            )
-        )
+        counted = len(result.space), used, len(result.pairs) - used
+        prospects.append(Prospect(name, _share(right[name]), gains.get(name), *counted))
     return tuple(sorted(prospects, key=lambda prospect: -prospect.accuracy))
 
 
-def _gain(shares: Mapping[str | None, np.ndarray], name: str | None) -> Interval | None:
-    return paired_difference(shares[name].tolist(), shares[BASELINE].tolist())
+def _share(blocks: list[np.ndarray]) -> float:
+    return float(np.mean([block.mean() for block in blocks]))
+
+
+def _gains(
+    right: Mapping[str | None, list[np.ndarray]], names: Sequence[str | None]
+) -> dict[str | None, Interval | None]:
+    """The gain over the baseline of rows that are looked at together, with corrected intervals."""
+    found = []
+    for name in names:
+        folds = list(zip(right[name], right[BASELINE], strict=True))
+        # Every fold has networks, and tested samples, of its own, as a data set has.
+        starts = np.cumsum([0, *(theirs.shape[1] for _, theirs in folds)])
+        spread = paired_mean(
+            [ours.astype(np.int8) - theirs for ours, theirs in folds],
+            [np.arange(start, end) for start, end in itertools.pairwise(starts)],
+        )
+        found.append(Difference(name or NO_PRETRAINING, BASELINE, spread.mean, spread))
+    return {name: looked_at.interval for name, looked_at in zip(names, correct(found), strict=True)}

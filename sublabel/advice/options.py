@@ -11,8 +11,8 @@ class AdviceOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: PositiveInt = Field(default=20_000, description="weak samples that are looked at, at most")
-    seeds: PositiveInt = Field(default=3, description="repetitions, with seeds 0 to N-1")
-    folds: int = Field(default=5, ge=2, description="of the cross-validation on the clean samples")
+    seeds: int = Field(default=3, ge=2, description="repetitions, with seeds 0 to N-1")
+    folds: int = Field(default=4, ge=2, description="of the cross-validation on the clean samples")
     components: PositiveInt = Field(
         default=256, description="principal components that wider features are reduced to"
     )

@@ -26,7 +26,7 @@ class Prospect:
     accuracy: float
     """Top-1 of the small networks on the clean samples that were tested, mean over seeds, 0–1."""
     gain: Interval | None
-    """Difference to the baseline, 0–1; None of the baseline."""
+    """Difference to the baseline, 0–1, with its corrected 95% interval; None of the baseline."""
     classes: int | None = None
     """Pre-training classes of all predictions; None without pre-training."""
     samples: int | None = None
@@ -103,8 +103,8 @@ class Advice:
         yield str(self.validation)
         yield (
             f"top-1 of small networks on frozen features, tested on {self.tested:,} clean samples with "
-            f"{self.seeds} seed{'s' if self.seeds > 1 else ''}; intervals are over the tested samples and "
-            "are not corrected for the number of strategies"
+            f"{self.seeds} seeds; intervals are over seeds and tested samples, corrected for the number of "
+            "strategies (Holm)"
         )
         if self.stand_ins:
             yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -31,13 +31,6 @@ class Split(NamedTuple):
     """Positions int64."""
     test: np.ndarray
     """Positions int64."""
-
-
-class Teaching(NamedTuple):
-    """Predictions of one teacher, and the splits whose test samples it has not seen."""
-
-    pairs: Pairs
-    splits: tuple[Split, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,50 +101,42 @@ class Trials:
     options: AdviceOptions
     alignment: AlignmentLike = None
 
-    def run(self, strategies: Mapping[str, Strategy]) -> dict[str | None, np.ndarray]:
+    def run(self, strategies: Mapping[str, Strategy]) -> dict[str | None, list[np.ndarray]]:
         """Try all strategies, and None: no pre-training.
 
         Args:
             strategies: Row name → strategy.
 
         Returns:
-            For each bool (S, R): whether each of the R tested samples was told right, in each of S seeds.
+            For each, of every fold, bool (S, R): whether each of its R tested samples was told right, in each
+            of S seeds.
         """
-        right: dict[str | None, np.ndarray] = {
-            name: np.zeros((self.options.seeds, len(self.clean.labels)), dtype=bool)
-            for name in (None, *strategies)
-        }
+        right: dict[str | None, list[np.ndarray]] = {name: [] for name in (None, *strategies)}
         with torch.random.fork_rng():
-            for seed in range(self.options.seeds):
-                for teaching in self._teachings(seed):
-                    for name in right:
-                        self._try(strategies.get(name or ""), teaching, seed, right[name][seed])
-        return {name: answers[:, self.clean.tested] for name, answers in right.items()}
+            for split in self.clean.splits(self.options.folds, self.options.seed):
+                pairs = self.predicted_by(self.probe(split.train)) if self.stand_ins else self.pairs
+                for name in right:
+                    data = None
+                    if name is not None:
+                        targets = relabel(pairs, strategies[name], self.alignment).targets
+                        data = Data.of(self.student.weak, targets)
+                    answers = [self._answers(data, split, seed) for seed in range(self.options.seeds)]
+                    right[name].append(np.stack(answers))
+        return right
 
-    def _teachings(self, seed: int) -> Iterator[Teaching]:
-        splits = self.clean.splits(self.options.folds, self.options.seed + seed)
-        if not self.stand_ins:
-            yield Teaching(self.pairs, splits)
-            return
-        for split in splits:
-            yield Teaching(self.predicted_by(self.probe(split.train)), (split,))
-
-    def _try(self, strategy: Strategy | None, teaching: Teaching, seed: int, right: np.ndarray) -> None:
-        """One strategy by one teacher's predictions; notes in `right`, (M,), who was told right."""
-        torch.manual_seed(seed)
-        options = self.options
-        backbone: nn.Module = HiddenLayers(self.student.weak.shape[1], options.width)
-        if strategy is not None:
-            targets = relabel(teaching.pairs, strategy, self.alignment).targets
-            data = Data.of(self.student.weak, targets)
+    def _answers(self, weak: Data | None, split: Split, seed: int) -> np.ndarray:
+        """Whether the tested samples are told right after pre-training on the weak data, bool (R,)."""
+        # Other networks in every fold, and the same start for all strategies.
+        torch.manual_seed(int(split.test[0]) * self.options.seeds + seed)
+        options, features = self.options, self.student
+        backbone: nn.Module = HiddenLayers(features.weak.shape[1], options.width)
+        if weak is not None:
             backbone = train(
-                backbone, data, options.steps, options.batch_size, options.learning_rate
+                backbone, weak, options.steps, options.batch_size, options.learning_rate
             ).backbone
-        for split in teaching.splits:
-            torch.manual_seed(seed)
-            data = Data.of(self.student.clean[split.train], self.clean.targets(split.train))
-            said = probabilities(finetune(backbone, data, options), self.student.clean[split.test])
-            right[split.test] = said.argmax(axis=1) == self.clean.labels[split.test]
+        clean = Data.of(features.clean[split.train], self.clean.targets(split.train))
+        said = probabilities(finetune(backbone, clean, options), features.clean[split.test])
+        return np.asarray(said.argmax(axis=1) == self.clean.labels[split.test])
 
     @cached_property
     def penalty(self) -> float:

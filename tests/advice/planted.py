@@ -12,7 +12,7 @@ from sublabel.advice import AdviceOptions
 CLASSES = ("a", "b", "c", "d")
 QUICK = AdviceOptions(
     seeds=2,
-    folds=2,
+    folds=3,
     steps=120,
     width=32,
     batch_size=64,
@@ -20,6 +20,8 @@ QUICK = AdviceOptions(
     finetune_batch_size=32,
     learning_rate=0.01,
 )
+BRIEF = QUICK.model_copy(update={"folds": 2, "steps": 10, "finetune_epochs": 1})
+"""For what does not depend on what is learned."""
 
 
 class Planted(NamedTuple):

@@ -13,10 +13,10 @@ import sublabel as sl
 from sublabel.advice import advise, read_features
 from sublabel.cli import main
 from sublabel.tables import write_predictions
-from tests.advice.planted import CLASSES, QUICK, plant
+from tests.advice.planted import BRIEF, CLASSES, plant
 
 ROWS = '{"raw SPL": {"kind": "raw_spl"}}'
-OPTIONS = [text for name, value in QUICK for text in (f"--{name}", str(value))]
+OPTIONS = [text for name, value in BRIEF for text in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_command_says_what_the_function_says_of_the_joined_samples(files, ca
         planted.labels,
         unseen=np.arange(200) >= 150,
         strategies={"raw SPL": sl.RawSPL()},
-        options=QUICK,
+        options=BRIEF,
     )
     assert json.loads(out) == json.loads(json.dumps(expected.to_dict()))
     assert (expected.tested, expected.facts.samples) == (50, 1200)
