@@ -84,7 +84,9 @@ def test_inspect_prints_json_with_the_same_numbers(predictions, capsys):
     expected = inspect_confusion(
         count_table(predictions), rare=24, feature_width=10, count=partial(count_table, predictions)
     )
-    assert all(cost.problem is None for cost in expected.strategies)
+    lacking = {cost.strategy["kind"]: cost.problem for cost in expected.strategies if cost.problem}
+    assert list(lacking) == ["denoised_spl"]
+    assert "has no column features" in lacking["denoised_spl"]
     assert found == json.loads(json.dumps(expected.to_dict()))
 
 

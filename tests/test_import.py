@@ -27,7 +27,8 @@ def test_the_label_algebra_and_the_command_line_need_no_torch():
 
 def test_labels_of_any_strategy_need_neither_torch_nor_a_table_library():
     code = (
-        "import sys, sublabel as sl; pairs = sl.Pairs([0, 1], ([1, 1], [0.5, 0.5]), sample_ids=['a', 'b']); "
+        "import sys, sublabel as sl; pairs = sl.Pairs([0, 1], ([1, 1], [0.5, 0.5]), sample_ids=['a', 'b'], "
+        "features=[[0.0], [1.0]]); "
         "[sl.relabel(pairs, model()).targets for model in sl.strategies().values()]; "
         "assert not {'pandas', 'polars', 'pyarrow', 'jax'} & set(sys.modules)"
     )

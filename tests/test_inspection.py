@@ -121,7 +121,7 @@ def test_costs_are_those_of_the_fitted_spaces(rare):
     assert {"kind": "raw_spl", "min_count": rare, "rare": "disagreed"} in [cost.strategy for cost in costs]
     for cost in costs:
         if cost.problem is not None:
-            assert cost.strategy["kind"] in ("confident_spl", "top_k_spl")
+            assert cost.strategy["kind"] in ("confident_spl", "top_k_spl", "denoised_spl")
             assert "depends on the teacher's probabilities" in cost.problem
             assert (cost.classes, cost.dropped, cost.head_parameters) == (None, None, None)
             continue
@@ -141,7 +141,8 @@ def test_costs_of_strategies_that_look_at_probabilities_are_those_of_relabel(see
     top_ids = np.stack([teacher, (teacher + 1) % 30, (teacher + 5) % 30], axis=1)
     top_ids[teacher < 0] = -1
     probs = np.sort(generator.dirichlet(np.ones(4), 600)[:, :3])[:, ::-1]
-    pairs = sl.Pairs(weak, (top_ids, probs), weak_vocabulary=30, sample_ids=np.arange(600))
+    features = generator.normal(size=(600, 3))
+    pairs = sl.Pairs(weak, (top_ids, probs), weak_vocabulary=30, sample_ids=np.arange(600), features=features)
     counted = []
 
     def count(counting):
@@ -151,8 +152,8 @@ def test_costs_of_strategies_that_look_at_probabilities_are_those_of_relabel(see
     # It keeps samples whose first class is dropped and whose second agrees.
     soft = sl.TopKSPL(of=sl.AgreementFilter(), k=2)
     found = inspect_confusion(count(HardCounts()), feature_width=7, count=count, further_strategies=[soft])
-    # Probability mass is counted for 5 classes and for 2, and the samples that each of the soft spaces keeps.
-    assert len(counted) == len(set(counted)) == 2 + 2 + 2
+    # Probability mass is counted for 5 classes and for 2, then features, and what three soft spaces keep.
+    assert len(counted) == len(set(counted)) == 2 + 3 + 3
     lost = set()
     for cost in found.strategies:
         expected = sl.relabel(pairs, cost.strategy)
@@ -215,6 +216,7 @@ def test_what_cannot_be_counted_is_said_in_full():
     assert problems == {
         "confident_spl": "p.parquet: no confident",
         "top_k_spl": "p.parquet: no probability_mass",
+        "denoised_spl": "p.parquet: no features",
     }
 
 
