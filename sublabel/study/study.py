@@ -165,11 +165,10 @@ class Study:
         self.media.table("weak")
         first, others = self.rows()
         with job_map(self.run_options.jobs) as run_all:
-            # A single teacher has all the cores.
+            # What there is one of has all the cores.
             runs = list((run_all if len(first) > 1 else map)(method, itertools.repeat(self), first))
-            for row in first:
-                self.predict(row.seed)
-                self.teaching.accuracy(row.seed)
+            taught = first[:1] if self.teaching.is_shared else first
+            list((run_all if len(taught) > 1 else map)(_teach, itertools.repeat(self), taught))
             for row in others:
                 # What leaves nothing to train on must not wait until its turn comes.
                 self.relabel(row)
@@ -395,6 +394,12 @@ class Study:
             "manifest": str(manifest),
         }
         write_json(self.out / STUDY_FILE, record)
+
+
+def _teach(study: Study, row: Row) -> None:
+    """Let the teacher of a row's seed look at the weak samples, and at held-out target samples."""
+    study.predict(row.seed)
+    study.teaching.accuracy(row.seed)
 
 
 def train_row(study: Study, row: Row) -> RunMetrics:

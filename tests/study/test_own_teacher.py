@@ -45,6 +45,16 @@ def test_a_probe_is_trained_and_looks_once_for_all_seeds(probed):
     ]
 
 
+def test_teachers_that_are_trained_at_the_same_time_say_the_same(manifest, tmp_path):
+    options = {**ONE_ROW, "teacher_options": FINETUNED, "seeds": 2}
+    alone, at_once = (study(manifest, tmp_path / f"{jobs}", **options, jobs=jobs).run() for jobs in (1, 2))
+    assert alone == at_once
+    for seed in (0, 1):
+        said = [pq.read_table(tmp_path / f"{jobs}" / f"seed{seed}" / "predictions") for jobs in (1, 2)]
+        assert said[0].equals(said[1])
+    assert len(alone.teacher_accuracy["target_test"]) == 2
+
+
 def test_the_probe_sees_inputs_of_its_own_size(probed, manifest):
     out, _ = probed
     model = load_model(out / "teacher_model")
