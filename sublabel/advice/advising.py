@@ -12,6 +12,7 @@ from sublabel.advice.facts import facts_of
 from sublabel.advice.features import checked_features, reduced, standardised
 from sublabel.advice.options import AdviceOptions
 from sublabel.advice.outcome import Advice, Prospect
+from sublabel.advice.reading import looked_at
 from sublabel.advice.trials import CleanSamples, Trials
 from sublabel.errors import ConfigError, LabelError
 from sublabel.evaluation import Difference, Interval, paired_mean
@@ -51,8 +52,8 @@ def advise(
     stand-in: a linear probe on the teacher's features of the other folds.
 
     Args:
-        pairs: Weak labels and the teacher's predictions of N weak samples. Strategies count these; more than
-            `options.samples` are sampled.
+        pairs: Weak labels and the teacher's predictions of N weak samples. Of more than
+            `options.samples` some are drawn; what strategies count are these.
         weak_features: Floats (N, D), what the student looks at, in the order of the pairs.
         clean_features: Floats (M, D), the same of the clean samples.
         clean_labels: Names or ids (M,) in the teacher's vocabulary.
@@ -76,7 +77,7 @@ def advise(
     if teacher_features is not None:
         teacher = checked_features(*teacher_features, sizes, "the teacher's")
     clean = _clean_samples(labels, len(pairs.teacher_vocabulary), unseen, options.folds)
-    rows = _sampled(pairs, options)
+    rows = looked_at(pairs, options)
     pairs = _with_ids(pairs[rows])
     seen_by_teacher = standardised(teacher[0][rows], teacher[1])
     seen_by_student = seen_by_teacher if teacher is student else standardised(student[0][rows], student[1])
@@ -126,14 +127,6 @@ def _clean_samples(labels: np.ndarray, num_classes: int, unseen: Any, folds: int
             f"{int(tested.sum())} clean samples are to be tested on, in {folds} folds; expected more samples"
         )
     return CleanSamples(labels, num_classes, tested)
-
-
-def _sampled(pairs: Pairs, options: AdviceOptions) -> np.ndarray:
-    """Positions of the weak samples that are looked at, in order."""
-    if len(pairs) <= options.samples:
-        return np.arange(len(pairs))
-    drawn = np.random.default_rng(options.seed).choice(len(pairs), options.samples, replace=False)
-    return np.sort(drawn)
 
 
 def _with_ids(pairs: Pairs) -> Pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 
 class AdviceOptions(BaseModel):
@@ -23,3 +23,30 @@ class AdviceOptions(BaseModel):
     finetune_batch_size: PositiveInt = Field(default=64, description="clean samples a batch")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of AdamW")
     seed: NonNegativeInt = Field(default=0, description="of the sample that is drawn and of the folds")
+
+
+class StudentOptions(BaseModel):
+    """What a student starts from, whose features are looked at (ours)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str | None = Field(
+        default=None,
+        description="a backbone's name in the domain, whose features the student starts from; default: it "
+        "starts from scratch, so that it has the small inputs themselves",
+    )
+    pretrained: bool = Field(default=False, description="take the backbone's published weights")
+    weights: str | None = Field(default=None, description="take a local file of weights (safetensors)")
+    image_size: PositiveInt | None = Field(
+        default=None, description="height and width of its inputs in pixels; default: the domain's"
+    )
+
+    @model_validator(mode="after")
+    def _has_learned_something(self) -> StudentOptions:
+        has_weights = self.pretrained or self.weights is not None
+        if has_weights == (self.backbone is None):
+            raise ValueError(
+                f"backbone is {self.backbone!r}, pretrained {self.pretrained}, weights {self.weights!r}; "
+                "expected a backbone and its weights, or none of them for a student that starts from scratch"
+            )
+        return self

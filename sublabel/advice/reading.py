@@ -11,12 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sublabel.advice.options import AdviceOptions
 from sublabel.errors import TableError
 from sublabel.labels import Pairs
 from sublabel.tables import Manifest, iter_batches, iter_pairs, read_predictions_metadata
 from sublabel.tables.io import parquet_files, parquet_schema
 from sublabel.tables.schema import FEATURES
 
+CLEAN_SPLITS = ("target_train", "target_val")
+"""Splits whose clean samples are looked at: what is for tests stays for tests."""
 Unseen = Literal["none", "target_val", "all"]
 
 
@@ -105,6 +108,22 @@ def _listed(path: str | Path, batch: pa.RecordBatch) -> FeatureTable:
     return FeatureTable(batch.column("sample_id").cast(pa.string()), values.reshape(batch.num_rows, -1))
 
 
+def looked_at(pairs: Pairs, options: AdviceOptions) -> np.ndarray:
+    """The samples with a weak label and a prediction; of more than are looked at, those that are drawn.
+
+    Args:
+        pairs: All samples.
+        options: How many are looked at, and the seed of the draw.
+
+    Returns:
+        Their positions in order, int64.
+    """
+    rows = np.flatnonzero((pairs.weak >= 0) & (pairs.teacher >= 0))
+    if len(rows) > options.samples:
+        rows = np.sort(np.random.default_rng(options.seed).choice(rows, options.samples, replace=False))
+    return rows
+
+
 class AdviceInputs(NamedTuple):
     """What `advise` takes."""
 
@@ -118,7 +137,7 @@ class AdviceInputs(NamedTuple):
 
 def join_inputs(
     manifest: Manifest,
-    predictions: str | Path,
+    pairs: Pairs,
     features: FeatureTable,
     teacher_features: FeatureTable | None = None,
     *,
@@ -128,7 +147,7 @@ def join_inputs(
 
     Args:
         manifest: With the split `target_train`, and maybe `target_val`.
-        predictions: Of the weak samples; those without features are left out.
+        pairs: Weak labels and predictions, with sample ids; samples without features are left out.
         features: What the student looks at.
         teacher_features: What the teacher looks at; None: the same.
         unseen: Which clean samples the teacher has not learned from; None: `target_val` where there is one.
@@ -139,7 +158,7 @@ def join_inputs(
     ids, labels, is_val = _clean_rows(manifest)
     tables = [features] if teacher_features is None else [features, teacher_features]
     clean = [table.values[_all_there(table, ids, manifest)] for table in tables]
-    pairs, weak = _weak_rows(predictions, tables)
+    pairs, weak = _weak_rows(pairs, tables)
     if unseen is None:
         unseen = "target_val" if is_val.any() else "none"
     marked = {"none": None, "target_val": is_val, "all": np.ones(len(ids), dtype=bool)}[unseen]
@@ -151,8 +170,7 @@ def join_inputs(
 def _clean_rows(manifest: Manifest) -> tuple[pa.Array, list[str], np.ndarray]:
     """Ids and labels of the clean samples that may be trained on, and whether each is a validation sample."""
     manifest.require("sample_id", "label", "split")
-    splits = ("target_train", "target_val")
-    batches = [list(manifest.filter(split=split).batches(["sample_id", "label"])) for split in splits]
+    batches = [list(manifest.filter(split=split).batches(["sample_id", "label"])) for split in CLEAN_SPLITS]
     rows = [row for part in batches for batch in part for row in batch.to_pylist()]
     sizes = [sum(batch.num_rows for batch in part) for part in batches]
     ids, labels = ([row[name] for row in rows] for name in ("sample_id", "label"))
@@ -170,22 +188,28 @@ def _all_there(table: FeatureTable, ids: pa.Array, manifest: Manifest) -> np.nda
     return positions
 
 
-def _weak_rows(predictions: str | Path, tables: Sequence[FeatureTable]) -> tuple[Pairs, list[np.ndarray]]:
+def _weak_rows(pairs: Pairs, tables: Sequence[FeatureTable]) -> tuple[Pairs, list[np.ndarray]]:
     """The pairs of the samples that all tables have, and their features in each."""
-    pairs = _read_pairs(predictions)
     ids = pa.array(pairs.need_sample_ids(), pa.string())
     positions = np.stack([table.positions(ids) for table in tables])
     there = np.flatnonzero((positions >= 0).all(axis=0))
     if not len(there):
         raise TableError(
-            f"none of the {len(pairs):,} samples of {predictions} has features: are they those of other "
+            f"none of the {len(pairs):,} weak samples with predictions has features: are they those of other "
             "samples?"
         )
     return pairs[there], [table.values[rows[there]] for table, rows in zip(tables, positions, strict=True)]
 
 
-def _read_pairs(predictions: str | Path) -> Pairs:
-    """All pairs of predictions, with the probabilities and features that they have."""
+def read_pairs(predictions: str | Path) -> Pairs:
+    """All pairs of predictions in memory, with the probabilities and features that they have.
+
+    Args:
+        predictions: A Parquet file, or a folder of shards.
+
+    Raises:
+        TableError: They are none, or damaged.
+    """
     columns = parquet_schema(parquet_files(predictions)[0]).names
     needs = {"features"} if FEATURES in columns else set()
     if _has_probabilities(predictions):
