@@ -103,7 +103,7 @@ def test_features_that_lack_samples_are_refused_with_one_of_them(files, capsys):
     assert "'c199'" in err
     code, _, err = run(capsys, folder, features=("clean.npz",))
     assert code != 0
-    assert "none of the 1,500 samples" in err
+    assert "none of the 1,500 weak samples" in err
 
 
 def test_features_of_several_widths_or_of_a_sample_twice_are_refused(files, tmp_path):

@@ -58,7 +58,8 @@ def test_features_are_computed_once_for_the_same_arguments(manifest, tmp_path):
 def test_a_student_that_starts_from_weights_has_their_features(manifest, tmp_path):
     torch.manual_seed(0)
     backbone = DOMAIN.create_backbone("small_resnet7").eval()
-    save_file(backbone.state_dict(), tmp_path / "w.safetensors")
+    head = {"fc.weight": torch.zeros(1000, backbone.num_features), "fc.bias": torch.zeros(1000)}
+    save_file({**backbone.state_dict(), **head}, tmp_path / "w.safetensors")
     student = StudentOptions(backbone="small_resnet7", weights=str(tmp_path / "w.safetensors"))
     weak, _, rows = looked_at(manifest)
     table = student_features(open_manifest(manifest), weak, DOMAIN, student, folder=tmp_path)
