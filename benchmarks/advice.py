@@ -1,6 +1,6 @@
 """How well advice foretells full comparisons: both rankings of finished studies, side by side.
 
-    python benchmarks/advice.py runs/a runs/b [--unseen none] [--seeds 3] [--write true]
+    python benchmarks/advice.py runs/a runs/b [--unseen none] [--options.seeds 3] [--write true]
 
 Advice sees the clean training and validation samples of a study and never its tests; the full comparison is
 the study's own, on its tests. `--write true` makes the record that `sublabel advise` reads of its own worth.
@@ -16,7 +16,7 @@ from sublabel.torchvision_cure import ensure_torchvision
 ensure_torchvision()
 
 import numpy as np  # noqa: E402
-from jsonargparse import auto_cli  # noqa: E402
+from jsonargparse import ArgumentParser  # noqa: E402
 from scipy.stats import rankdata, spearmanr  # noqa: E402
 
 from sublabel.advice import Advice, AdviceOptions, StudyValidation, Validation, advise  # noqa: E402
@@ -34,7 +34,7 @@ FEWEST_STUDIES = 5
 """Over fewer, a correlation of facts and gains says nothing."""
 
 
-def advice_of(folder: Path, options: AdviceOptions, unseen: Unseen | None) -> Advice:
+def advice_of(folder: Path, options: AdviceOptions, unseen: Unseen | None, kept: Path) -> Advice:
     """What would have been advised before a study was run."""
     study = StudyFolder.open(folder)
     recorded = study.record.options
@@ -47,12 +47,11 @@ def advice_of(folder: Path, options: AdviceOptions, unseen: Unseen | None) -> Ad
     student = StudentOptions(backbone=recorded.backbone, **starts_with) if has_weights else StudentOptions()
     places = (folder / TEACHER_FOLDER, folder / "seed0" / TEACHER_FOLDER, folder / "seed0" / "teacher")
     teacher = load_model(next(place for place in places if (place / "card.json").exists()), domain=domain)
-    kept, ids = folder / "features", pairs.need_sample_ids()
     inputs = join_inputs(
         manifest,
         pairs,
-        student_features(manifest, ids, domain, student, folder=kept),
-        teacher_features(manifest, ids, domain, teacher, folder=kept),
+        student_features(manifest, pairs.need_sample_ids(), domain, student, folder=kept),
+        teacher_features(manifest, pairs, domain, teacher, folder=kept),
         unseen=unseen,
     )
     return advise(
@@ -120,22 +119,20 @@ def facts_that_foretell(advices: list[Advice], studies: list[StudyValidation]) -
     return dict(sorted(found.items(), key=lambda item: -abs(item[1])))
 
 
-def main(
-    folders: list[Path], unseen: Unseen | None = None, seeds: int = 3, folds: int = 4, write: bool = False
-) -> None:
-    """Set the advice of finished studies against their comparisons.
-
-    Args:
-        folders: Of studies.
-        unseen: Clean samples that the teacher has not learned from; default: target_val where there is one.
-        seeds: Of the advice.
-        folds: Of the advice.
-        write: Write the record that the package ships.
-    """
+def main() -> None:
+    """Set the advice of finished studies against their comparisons."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, help="of studies")
+    parser.add_argument("--unseen", type=Unseen | None, default=None, help="as of `sublabel advise`")
+    parser.add_argument("--features", type=Path, default="runs/advice", help="where features are kept")
+    parser.add_argument("--write", type=bool, default=False, help="write the record that the package ships")
+    parser.add_class_arguments(AdviceOptions, "options")
+    given = parser.parse_args()
+    options = AdviceOptions(**given.options.as_dict())
     advices, studies = [], []
-    for folder in folders:
-        advice = advice_of(folder.resolve(), AdviceOptions(seeds=seeds, folds=folds), unseen)
-        study = validated(folder.resolve(), advice)
+    for folder in (path.resolve() for path in given.folders):
+        advice = advice_of(folder, options, given.unseen, given.features)
+        study = validated(folder, advice)
         advices.append(advice)
         studies.append(study)
         print(f"{study.name}: Spearman {study.spearman:.2f}; {advice.verdict}", flush=True)
@@ -145,9 +142,9 @@ def main(
         studies=tuple(studies), pooled=pooled(studies), facts=facts_that_foretell(advices, studies)
     )
     print(found)
-    if write:
+    if given.write:
         write_json(RECORD, json.loads(found.model_dump_json()))
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=True)
+    main()

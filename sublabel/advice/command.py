@@ -113,7 +113,7 @@ def _teacher_features(options: Namespace, manifest: Manifest, pairs: Pairs) -> F
 
     model = load_model(options.teacher)
     folder, domain = _beside(options.predictions), card_domain(model.card)
-    return teacher_features(manifest, pairs.need_sample_ids(), domain, model, folder=folder)
+    return teacher_features(manifest, pairs, domain, model, folder=folder)
 
 
 def _listed(given: Any) -> tuple[str, ...]:

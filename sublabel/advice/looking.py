@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from sublabel.advice.options import StudentOptions
 from sublabel.advice.reading import CLEAN_SPLITS, FeatureTable, read_features
-from sublabel.errors import ConfigError
+from sublabel.errors import ConfigError, LabelError
+from sublabel.labels import Pairs
 from sublabel.media import MediaTable
 from sublabel.media.domain import Domain, Preprocessing
 from sublabel.options import RunOptions
@@ -68,7 +69,7 @@ def student_features(
 
 def teacher_features(
     manifest: Manifest,
-    sample_ids: np.ndarray,
+    pairs: Pairs,
     domain: Domain,
     model: LoadedModel,
     *,
@@ -79,7 +80,7 @@ def teacher_features(
 
     Args:
         manifest: As for `student_features`.
-        sample_ids: As for `student_features`.
+        pairs: Of the weak samples, with sample ids; those with features are not looked at again.
         domain: The model's.
         model: The teacher.
         folder: As for `student_features`.
@@ -87,11 +88,24 @@ def teacher_features(
 
     Raises:
         MediaError: A sample cannot be read.
+        LabelError: The pairs' features are as wide as no teacher's like this one.
     """
     classifier = model.classifier.eval().to(default_device())
     record = {"backbone": state_fingerprint(classifier)}
-    function = classifier.features
-    return _kept(manifest, sample_ids, domain, model.preprocessing, function, record, Path(folder), run)
+    ids, known = pairs.need_sample_ids(), pairs.features
+    asked = ids if known is None else ids[:0]
+    function, wanted = classifier.features, model.preprocessing
+    looked = _kept(manifest, asked, domain, wanted, function, record, Path(folder), run)
+    if known is None:
+        return looked
+    if known.shape[1] != looked.values.shape[1]:
+        raise LabelError(
+            f"the predictions keep {known.shape[1]} features of each sample, and the teacher has "
+            f"{looked.values.shape[1]}: they are those of another teacher"
+        )
+    there = np.isfinite(known).all(axis=1)
+    both = pa.concat_arrays([pa.array(ids[there], pa.string()), looked.sample_ids])
+    return FeatureTable(both, np.concatenate([known[there], looked.values]))
 
 
 def small_inputs(inputs: Tensor) -> Tensor:

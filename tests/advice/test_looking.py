@@ -14,7 +14,7 @@ from sublabel.advice.looking import small_inputs, student_features, teacher_feat
 from sublabel.advice.options import StudentOptions
 from sublabel.cli import main
 from sublabel.tables import open_manifest, write_predictions
-from sublabel.training import load_model
+from sublabel.training import Classifier, ModelCard, load_model, save_model
 from sublabel_image import ImageDomain
 from tests.study.conftest import manifest
 
@@ -94,7 +94,7 @@ def test_the_command_computes_what_student_and_teacher_look_at(manifest, tmp_pat
     assert (
         main(["finetune", str(manifest), *images, "--epochs", "1", "--batch_size", "8", "-o", teacher]) == 0
     )
-    weak, clean, rows = looked_at(manifest, count=120)
+    weak, _, rows = looked_at(manifest, count=120)
     model = load_model(teacher)
     labels = [rows[sample_id]["weak_label"] for sample_id in weak]
     pairs = sl.Pairs(labels, labels[::-1], weak_vocabulary=list(model.card.classes), sample_ids=weak)
@@ -104,5 +104,33 @@ def test_the_command_computes_what_student_and_teacher_look_at(manifest, tmp_pat
     assert main([*command, "--strategies", "{raw: {kind: raw_spl}}"]) == 0
     assert "of 100 weak samples" in capsys.readouterr().out
     assert len(list((tmp_path / "p-features").iterdir())) == 2
-    seen = teacher_features(open_manifest(manifest), weak, DOMAIN, model, folder=tmp_path)
-    assert seen.values.shape == (len(weak) + len(clean), model.classifier.backbone.num_features)
+
+
+def test_features_that_predictions_keep_are_not_computed_again(manifest, tmp_path):
+    torch.manual_seed(0)
+    weak, clean, rows = looked_at(manifest)
+    backbone = DOMAIN.create_backbone("small_resnet7")
+    wanted = DOMAIN.preprocessing(backbone)
+    card = ModelCard(
+        domain="image",
+        domain_options=DOMAIN.options(),
+        backbone="small_resnet7",
+        classes=("a", "b"),
+        preprocessing=wanted,
+    )
+    save_model(tmp_path / "teacher", Classifier(backbone, 2, mean=wanted.mean, std=wanted.std), card)
+    model, opened = load_model(tmp_path / "teacher"), open_manifest(manifest)
+    labels = [rows[sample_id]["weak_label"] for sample_id in weak]
+    pairs = sl.Pairs(labels, labels, sample_ids=weak)
+    computed = teacher_features(opened, pairs, DOMAIN, model, folder=tmp_path)
+    assert set(computed.sample_ids.to_pylist()) == {*weak, *clean}
+    known = np.full((len(weak), computed.values.shape[1]), 0.5, dtype=np.float32)
+    kept = teacher_features(
+        opened, sl.Pairs(labels, labels, sample_ids=weak, features=known), DOMAIN, model, folder=tmp_path
+    )
+    assert (kept.values[kept.positions(pa.array(weak))] == 0.5).all()
+    both = (table.values[table.positions(pa.array(clean))] for table in (computed, kept))
+    assert np.allclose(*both, rtol=0.02, atol=1e-3)
+    narrow = sl.Pairs(labels, labels, sample_ids=weak, features=known[:, 1:])
+    with pytest.raises(sl.LabelError, match="another teacher"):
+        teacher_features(opened, narrow, DOMAIN, model, folder=tmp_path)
