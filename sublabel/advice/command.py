@@ -77,7 +77,8 @@ def advise_arguments(command: ArgumentParser) -> None:
         "--unseen",
         type=Unseen | None,
         default=None,
-        help="clean samples that the teacher has not learned from; default: target_val where there is one",
+        help="clean samples that the teacher has not learned from, to be tested on; none: all are tested on, "
+        "and linear probes stand in for it. Default: none, but target_val where what it sees is not known",
     )
     command.add_argument(
         "--strategies",

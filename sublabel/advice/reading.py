@@ -150,7 +150,8 @@ def join_inputs(
         pairs: Weak labels and predictions, with sample ids; samples without features are left out.
         features: What the student looks at.
         teacher_features: What the teacher looks at; None: the same.
-        unseen: Which clean samples the teacher has not learned from; None: `target_val` where there is one.
+        unseen: Which clean samples the teacher has not learned from; None: `none`, and
+            where the teacher's features are not known, `target_val` if there is one.
 
     Raises:
         TableError: A clean sample has no features, or no weak one has.
@@ -160,7 +161,8 @@ def join_inputs(
     clean = [table.values[_all_there(table, ids, manifest)] for table in tables]
     pairs, weak = _weak_rows(pairs, tables)
     if unseen is None:
-        unseen = "target_val" if is_val.any() else "none"
+        # Stand-ins that see what the teacher sees may be tested on all clean samples.
+        unseen = "target_val" if teacher_features is None and is_val.any() else "none"
     marked = {"none": None, "target_val": is_val, "all": np.ones(len(ids), dtype=bool)}[unseen]
     return AdviceInputs(
         pairs, weak[0], clean[0], labels, (weak[1], clean[1]) if len(tables) > 1 else None, marked

@@ -84,6 +84,17 @@ def test_without_unseen_samples_probes_stand_in_and_the_output_says_so(files, ca
     assert "stood in" in " ".join(out.split())
 
 
+def test_stand_ins_that_see_what_the_teacher_sees_are_tested_on_all_clean_samples(files, capsys):
+    folder, planted, *_ = files
+    teacher = folder / "teacher.npz"
+    ids = [f"w{row}" for row in range(1500)] + [f"c{row}" for row in range(200)]
+    np.savez(teacher, sample_id=np.array(ids), features=np.concatenate(planted.teacher))
+    code, out, _ = run(capsys, folder, "--json", "--teacher_features", str(teacher))
+    found = json.loads(out)
+    assert (code, found["tested"], found["stand_ins"]) == (0, 200, True)
+    assert found["facts"]["probe_accuracy"] > 0.99
+
+
 def test_predictions_with_features_are_a_table_of_features(tmp_path):
     features = np.float32([[0.5, 1], [np.nan, np.nan], [2, 3]])
     pairs = sl.Pairs(["a", "b", "a"], ["a", None, "b"], sample_ids=["x", "y", "z"], features=features)
