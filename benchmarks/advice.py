@@ -55,12 +55,7 @@ def advice_of(folder: Path, options: AdviceOptions, unseen: Unseen | None, kept:
         unseen=unseen,
     )
     return advise(
-        inputs.pairs,
-        inputs.weak_features,
-        inputs.clean_features,
-        inputs.clean_labels,
-        teacher_features=inputs.teacher_features,
-        unseen=inputs.unseen,
+        **inputs._asdict(),
         strategies=recorded.strategies,
         alignment=recorded.alignment,
         options=options,

@@ -67,11 +67,7 @@ def main(arguments: list[str] | None = None) -> Comparison | None:
         drawn = data.model_copy(update={"data_seed": data_seed})
         return compare(preset, study_options, run, drawn, folder)
 
-    comparison = for_data_seeds(out, data.data_seed, data.data_seeds, run_study)
-    if comparison is not None and data.data_seeds > 1:
-        recipe_console().print(comparison.to_rich())
-        recipe_console().print(f"over all {data.data_seeds} draws: {out}/comparison.md", soft_wrap=True)
-    return comparison
+    return for_data_seeds(out, data.data_seed, data.data_seeds, run_study)
 
 
 def compare(

@@ -62,11 +62,7 @@ def main(arguments: list[str] | None = None) -> Comparison | None:
         return compare(preset, study_options, run, data.drawn(data_seed), folder)
 
     out = Path(data.out or f"runs/{preset}")
-    comparison = for_data_seeds(out, data.first_seed(preset), data.data_seeds, run_study)
-    if comparison is not None and data.data_seeds > 1:
-        recipe_console().print(comparison.to_rich())
-        recipe_console().print(f"over all {data.data_seeds} draws: {out}/comparison.md", soft_wrap=True)
-    return comparison
+    return for_data_seeds(out, data.first_seed(preset), data.data_seeds, run_study)
 
 
 def compare(

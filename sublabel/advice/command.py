@@ -36,12 +36,7 @@ def advise(options: Namespace) -> None:
         manifest, pairs, student, _teacher_features(options, manifest, pairs), unseen=options.unseen
     )
     advice = give_advice(
-        inputs.pairs,
-        inputs.weak_features,
-        inputs.clean_features,
-        inputs.clean_labels,
-        teacher_features=inputs.teacher_features,
-        unseen=inputs.unseen,
+        **inputs._asdict(),
         strategies=options.strategies,
         alignment=options.alignment,
         options=looking,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, special
 
 from sublabel.errors import LabelError
 
@@ -44,7 +44,7 @@ class RowModel:
         answers = np.empty((len(features), self.weights.shape[2]), dtype=np.float32)
         for number, weights in enumerate(self.weights):
             answers[fold == number] = features[fold == number] @ weights[:-1] + weights[-1]
-        return np.asarray(_softmax(answers))
+        return np.asarray(special.softmax(answers, axis=1))
 
 
 def folds_of(features: np.ndarray, folds: int) -> np.ndarray:
@@ -147,15 +147,10 @@ class HeldOutLosses:
             for place, weights in enumerate(self.models[:, number]):
                 answers = chosen @ weights[:-1] + weights[-1]
                 for column, scale in enumerate(SCALES):
-                    probabilities = np.take_along_axis(_softmax(answers * scale), own, axis=1)
-                    self.losses[place, column] -= np.log(np.maximum(probabilities, 1e-30)).sum()
+                    logs = special.log_softmax(answers * scale, axis=1)
+                    self.losses[place, column] -= np.take_along_axis(logs, own, axis=1).sum()
 
     def best(self) -> RowModel:
         """The model with the least loss."""
         place, column = np.unravel_index(np.argmin(self.losses), self.losses.shape)
         return RowModel(self.models[place] * np.float32(SCALES[column]))
-
-
-def _softmax(answers: np.ndarray) -> np.ndarray:
-    raised = np.exp(answers - answers.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))

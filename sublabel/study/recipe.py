@@ -66,7 +66,7 @@ def for_data_seeds(
 ) -> Comparison | None:
     """Run a study for each draw of the data: one in `out` itself, several in `out/data0`, `out/data1`, ….
 
-    Several are pooled into one comparison, in `out`.
+    Several are pooled into one comparison, in `out`, which is printed.
 
     Args:
         out: The recipe's folder.
@@ -90,7 +90,12 @@ def for_data_seeds(
         raise ConfigError(f"{out} holds the study of one data seed: choose another folder for {number}")
     folders = {seed: out / f"data{seed}" for seed in range(first, first + number)}
     found = [run_study(seed, folder) for seed, folder in folders.items()]
-    return pool_studies(list(folders.values()), out) if None not in found else None
+    if None in found:
+        return None
+    pooled = pool_studies(list(folders.values()), out)
+    recipe_console().print(pooled.to_rich())
+    recipe_console().print(f"over all {number} draws: {out}/comparison.md", soft_wrap=True)
+    return pooled
 
 
 def recipe_console() -> Console:
